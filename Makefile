@@ -1,0 +1,81 @@
+# make run     repairs a broken real project with the embedded model (creates .venv and downloads what is missing)
+# make test    the whole test suite, a real-model run included
+# make check   style, types, import arrows
+# make bench   the benchmarks (long)
+# make setup   Debian packages that some features and tests use
+# make clean   removes .venv and build output; downloaded models stay
+#
+# PYTHON=python3.12        another interpreter, 3.11 or newer
+# TORCH="torch --index-url URL"  another build of torch (see README); a torch already in .venv is kept
+# SEED=n                   another defect for `make run`
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help run test check bench setup clean models
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+TORCH ?= torch==2.13.*
+SEED ?= 1
+VENV := .venv
+BIN := $(VENV)/bin
+PACKAGES := tmux ripgrep chromium bubblewrap
+
+help:
+	@sed -n 's/^# \{0,1\}//p' Makefile
+
+# Quiet pip says nothing for minutes, so this says how much has arrived. The loop ends with its shell.
+define pip_install
+	@echo "$(1)"
+	@mkdir -p $(VENV)/tmp; \
+	( while sleep 10 && kill -0 $$$$ 2>/dev/null; do \
+	    echo "    $$(du -sm $(VENV) 2>/dev/null | cut -f1) MB so far"; done ) & ticker=$$!; \
+	trap "kill $$ticker 2>/dev/null" EXIT INT TERM; \
+	TMPDIR=$(CURDIR)/$(VENV)/tmp $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input $(2)
+	@rm -rf $(VENV)/tmp
+endef
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
+	  { echo "Ostro needs Python 3.11 or newer; '$(PYTHON)' is not: install it, or name one with PYTHON=/path/to/python3.11." >&2; exit 1; }
+	@echo "==> Creating $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv $(VENV) >/dev/null || \
+	  { rm -rf $(VENV); echo "'$(PYTHON)' cannot create virtual environments: install its venv module (on Debian: apt-get install python3-venv)." >&2; exit 1; }
+
+$(VENV)/.torch: | $(BIN)/python
+	$(if $(shell $(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null),\
+	@echo "==> Keeping the torch that $(VENV) already has",\
+	$(call pip_install,==> Installing $(TORCH) (some 200 MB for a CPU build; several GB for a GPU build),$(TORCH)))
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(VENV)/.torch
+	$(call pip_install,==> Installing Ostro and what it needs into $(VENV),-e '.[dev]')
+	@touch $@
+
+run: $(VENV)/.installed
+	@$(BIN)/ostro models pull qwen2.5-coder-1.5b
+	@$(BIN)/python bench/demo.py --seed $(SEED)
+
+models: $(VENV)/.installed
+	@$(BIN)/ostro models pull qwen2.5-coder-0.5b
+	@$(BIN)/ostro models pull qwen2.5-coder-1.5b
+
+test: models
+	@$(BIN)/python -m pytest
+
+check: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+bench: models
+	@$(BIN)/python bench/engine.py
+	@$(BIN)/python bench/tasks.py
+
+setup:
+	@if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); \
+	elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy --no-install-recommends $(PACKAGES); \
+	else echo "This needs administrator rights. Run: sudo apt-get install $(PACKAGES)"; fi
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
