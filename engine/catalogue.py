@@ -7,6 +7,7 @@ the same bytes. Nothing here touches the network or imports torch.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,13 +123,14 @@ def resolve(ref: str) -> Path:
         if not installed(model.name):
             raise ModelNotFound(f"{model.name} is not here yet; run `ostro models pull {model.name}`.")
         return model.path
-    path = Path(ref).expanduser()
-    if ref.strip() and path.is_dir():
+    # os.path rather than pathlib: it answers no where the other raises (a name too long, ~nobody)
+    path = os.path.expanduser(ref)
+    if os.path.isdir(path):
         raise ModelNotFound(f"{ref} is a folder; name the .gguf file in it.")
-    if ref.strip() and path.is_file():
-        return path.resolve()
+    if os.path.isfile(path):
+        return Path(path).resolve()
     raise ModelNotFound(
-        f"No model {ref!r}: it is neither in the catalogue ({', '.join(CATALOGUE)}) nor a GGUF file here."
+        f"No model {ref!r}: it is neither in the catalogue ({', '.join(CATALOGUE)}) nor a GGUF file."
     )
 
 
