@@ -1,0 +1,140 @@
+"""Running the calls of one answer: each gets a result, whatever the model wrote."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from agent.context import fenced
+from agent.events import AnyEvent, ToolCallEvent, ToolOutput, ToolResultEvent
+from agent.prompts import prompt
+from agent.session import Session
+from engine.request import Message, ToolCall, ToolSpec
+from sandbox import FileProblem
+from tools import Tool, ToolContext, ToolResult, builtin_tools
+
+SAME = 3
+"""The same call as often as this in a row is not run again."""
+
+
+class Caller:
+    """The tools of a session, and what they may do in it."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._read_only = session.options.approve == "read-only"
+        self._tools = builtin_tools()
+        self.specs = [
+            ToolSpec(name=tool.name, description=tool.description, parameters=tool.parameters())
+            for tool in self._tools.values()
+            if not (self._read_only and tool.mutates)
+        ]
+        """What the model is offered; with `read-only` only what changes nothing."""
+
+    async def run(self, calls: Sequence[ToolCall]) -> AsyncIterator[AnyEvent]:
+        """Runs the calls in their order; each result goes into the history as it comes."""
+        session = self._session
+        for call in calls:
+            arguments = _object(call)
+            yield ToolCallEvent(
+                id=call.id, name=call.name, arguments=call.arguments if arguments is None else arguments
+            )
+            started = time.monotonic()
+            result, mutated = await self._result(call, arguments)
+            session.add(Message(role="tool", content=result.text, tool_call_id=call.id))
+            yield ToolResultEvent(
+                id=call.id,
+                ok=result.ok,
+                text=result.text,
+                seconds=round(time.monotonic() - started, 3),
+                data=result.data,
+            )
+            if mutated:
+                await session.checkpoint(f"after {call.name}")
+
+    async def _result(self, call: ToolCall, arguments: dict[str, Any] | None) -> tuple[ToolResult, bool]:
+        """The result as the model sees it, and whether a tool that may change files ran."""
+        session = self._session
+        if _times_in_a_row(session.history, call) >= SAME:
+            session.signals = replace(session.signals, stuck=session.signals.stuck + 1)
+            return _refusal(prompt("repeated_call")), False
+        if call.problem or arguments is None:
+            session.signals = replace(session.signals, malformed=session.signals.malformed + 1)
+            problem = call.problem or "the arguments are not a JSON object."
+            return _refusal(prompt("malformed_call", problem=problem)), False
+        tool = self._tools.get(call.name)
+        if tool is None:
+            known = ", ".join(spec.name for spec in self.specs)
+            return _refusal(prompt("unknown_tool", tool=call.name or "(no name)", known=known)), False
+        try:
+            parsed = tool.Arguments.model_validate(arguments)
+        except ValidationError as error:
+            schema = json.dumps(tool.parameters(), ensure_ascii=False)
+            text = prompt("bad_arguments", tool=tool.name, problems=_problems(error), schema=schema)
+            return _refusal(text), False
+        if tool.mutates and (why := await session.approvals.denial(call.id, _summary(call, arguments))):
+            return _refusal(prompt("denied_call", why=why)), False
+
+        result = await self._run(tool, parsed, call)
+        return result.model_copy(update={"text": fenced(result.text)}), tool.mutates
+
+    async def _run(self, tool: Tool, arguments: Any, call: ToolCall) -> ToolResult:
+        session = self._session
+        context = ToolContext(
+            workspace=session.workspace,
+            outputs=session.outputs,
+            on_output=lambda text: session.emit(ToolOutput(id=call.id, text=text)),
+            read_only=self._read_only,
+            test_command=session.options.command or session.options.verify,
+        )
+        try:
+            return await tool.run(arguments, context)
+        except FileProblem as problem:
+            return _refusal(str(problem))
+
+
+def _refusal(text: str) -> ToolResult:
+    return ToolResult(ok=False, text=text)
+
+
+def _object(call: ToolCall) -> dict[str, Any] | None:
+    try:
+        arguments = json.loads(call.arguments or "{}")
+    except ValueError:
+        return None
+    return arguments if isinstance(arguments, dict) else None
+
+
+def _times_in_a_row(history: Sequence[Message], call: ToolCall) -> int:
+    """How often the latest calls, up to and with this one, were exactly the same."""
+    same = 0
+    seen = False
+    for message in reversed(history):
+        if message.role == "user":
+            break
+        for earlier in reversed(message.tool_calls):
+            seen = seen or earlier.id == call.id
+            if not seen:
+                continue
+            if (earlier.name, earlier.arguments) != (call.name, call.arguments):
+                return same
+            same += 1
+    return same
+
+
+def _problems(error: ValidationError) -> str:
+    return "\n".join(
+        f"- {'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
+        for problem in error.errors()
+    )
+
+
+def _summary(call: ToolCall, arguments: dict[str, Any]) -> str:
+    """The call in a few words: the tool and its first argument."""
+    first = str(next(iter(arguments.values()), "")).split("\n")[0]
+    return f"{call.name} {first[:120]}".strip()

@@ -1,0 +1,49 @@
+"""What the agent needs of an engine; `engine.Engine` has it, and so has a scripted one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Protocol
+
+from engine.request import (
+    BranchRequest,
+    Capabilities,
+    ChatRequest,
+    Continuation,
+    Cost,
+    Delta,
+    ScoredToken,
+    ScoreRequest,
+)
+
+
+class ChatEngine(Protocol):
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
+        """Closing the generator cancels within one token."""
+        ...
+
+    async def score(self, request: ScoreRequest) -> list[ScoredToken]: ...
+
+    async def branch(self, request: BranchRequest) -> list[Continuation]: ...
+
+    async def cost(self, request: ChatRequest) -> Cost: ...
+
+    async def close(self) -> None: ...
+
+
+OpenEngine = Callable[[], Awaitable[ChatEngine]]
+"""Opens the engine when it is first needed. Raises EngineError."""
+
+
+def engine_for(ref: str) -> OpenEngine:
+    """The engine process of this user for a model reference; nothing of it is imported before."""
+
+    async def open_engine() -> ChatEngine:
+        from engine import Engine
+
+        return await Engine.open(ref)
+
+    return open_engine

@@ -1,0 +1,56 @@
+"""The `end` of a run: how it ended, and the patch against the tree at its start."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING
+
+from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused
+from agent.events import End
+from sandbox import SandboxError
+
+if TYPE_CHECKING:
+    from agent.session import Session
+
+
+async def end_of(session: Session, ending: Ending) -> End:
+    """Whatever happened, an `end`: with the patch so far, where the workspace can still tell it."""
+    patch, changed = "", list[str]()
+    try:
+        if session.start_tree:
+            now = await session.checkpoint("end")
+            patch = await session.workspace.diff(session.start_tree, now)
+            changed = await session.workspace.changed(session.start_tree, now)
+    except (SandboxError, Ending) as problem:
+        ending = EnvironmentProblem(str(problem)) if isinstance(ending, Done) else ending
+    except Exception:
+        ending = fault(session)
+
+    denied = session.approvals.denied
+    if denied and isinstance(ending, Done) and not ending.verified:
+        ending = Refused(
+            f"Ended unverified, and this was denied: {'; '.join(denied)}.", verified=ending.verified
+        )
+    return End(
+        outcome=ending.outcome,
+        reason=ending.reason,
+        verified=ending.verified,
+        steps=session.tally.steps,
+        seconds=session.seconds,
+        tokens=session.tally.tokens,
+        effort=session.tally.effort,
+        denied=denied,
+        changed_files=changed,
+        patch=patch,
+        exit_code=ending.exit_code,
+    )
+
+
+def fault(session: Session) -> Fault:
+    """A mistake of ours: the traceback goes into the journal, one sentence to the user."""
+    what = "Ostro failed by a mistake of its own"
+    try:
+        session.journal.append("fault", traceback=traceback.format_exc(), sync=True)
+    except Ending as unwritable:
+        return Fault(f"{what}. {unwritable.reason}")
+    return Fault(f"{what}; the journal {session.journal.path} holds the details.")

@@ -1,0 +1,74 @@
+"""One small exception for each way a run can end; whoever sees that it is over raises it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from agent.events import EXIT_CODES, End, Outcome
+
+
+class Ending(Exception):
+    """`reason` is one sentence for the user; `verified` as in the `end` event."""
+
+    outcome: ClassVar[Outcome]
+
+    def __init__(self, reason: str = "", *, verified: bool | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.verified = verified
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.outcome]
+
+    def event(self) -> End:
+        """The bare `end`, for a run that ends before it has a session."""
+        return End(outcome=self.outcome, reason=self.reason, verified=self.verified, exit_code=self.exit_code)
+
+
+class Done(Ending):
+    outcome = "done"
+
+
+class Unsolved(Ending):
+    outcome = "unsolved"
+
+
+class LimitReached(Ending):
+    """Steps, time or context are used up."""
+
+    outcome = "limit"
+
+
+class WrongUsage(Ending):
+    outcome = "usage"
+
+
+class EnvironmentProblem(Ending):
+    """No model, no sandbox, no repository, no such command, or a failure that the sandbox explains."""
+
+    outcome = "environment"
+
+
+class Refused(Ending):
+    """Ended unverified, and something that was denied stood in the way."""
+
+    outcome = "refused"
+
+
+class Fault(Ending):
+    """A mistake of Ostro's own."""
+
+    outcome = "fault"
+
+
+class Interrupted(Ending):
+    outcome = "interrupted"
+
+    def __init__(self, reason: str = "Interrupted.", *, terminated: bool = False) -> None:
+        super().__init__(reason)
+        self.terminated = terminated
+
+    @property
+    def exit_code(self) -> int:
+        return 143 if self.terminated else EXIT_CODES["interrupted"]

@@ -1,0 +1,172 @@
+"""The journal: everything a run did, appended to one JSONL file, from which it can be resumed.
+
+A record is one line, written by one `write` to a file opened for appending, so a process killed at
+any byte leaves whole records and at most one torn line at the end. A reader leaves that line out;
+a writer that reopens the file cuts it off first.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+from pydantic import BaseModel
+
+from agent.ending import EnvironmentProblem, WrongUsage
+
+Record = dict[str, Any]
+"""`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` (and `label`), `fault`."""
+
+
+def state_folder() -> Path:
+    return platformdirs.user_state_path("ostro")
+
+
+def sessions_folder() -> Path:
+    return state_folder() / "sessions"
+
+
+def new_session_id() -> str:
+    """Sorts by the time it was made."""
+    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+
+
+class Journal:
+    """Append-only records of one session. Not for two processes at once: see `repository_lock`."""
+
+    def __init__(self, path: Path, fd: int) -> None:
+        self.path = path
+        self._fd = fd
+
+    @property
+    def session(self) -> str:
+        return self.path.parent.name
+
+    @classmethod
+    def create(cls, session: str | None = None) -> Journal:
+        """A new, empty journal. Raises EnvironmentProblem where the state folder cannot be written."""
+        folder = sessions_folder() / (session or new_session_id())
+        try:
+            _private_folder(folder)
+            return cls(folder / "journal.jsonl", _open(folder / "journal.jsonl", os.O_CREAT | os.O_EXCL))
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"The journal cannot be written in {folder} ({error.strerror})."
+            ) from error
+
+    @classmethod
+    def reopen(cls, session: str) -> Journal:
+        """The journal of an earlier session, its torn last line cut off. WrongUsage: no such session."""
+        path = find(session)
+        try:
+            fd = _open(path, 0)
+        except OSError as error:
+            raise EnvironmentProblem(f"The journal {path} cannot be opened ({error.strerror}).") from error
+        os.ftruncate(fd, _sound_length(path.read_bytes()))
+        return cls(path, fd)
+
+    def append(self, kind: str, *, sync: bool = False, **fields: Any) -> None:
+        """Writes one record; with `sync`, returns only when it is on the disk."""
+        plain = {key: _plain(value) for key, value in fields.items()}
+        line = json.dumps({"kind": kind, **plain}, ensure_ascii=False, separators=(",", ":"))
+        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        try:
+            written = os.write(self._fd, data)
+            if written < len(data):
+                os.ftruncate(self._fd, os.fstat(self._fd).st_size - written)
+                raise OSError(28, "no space left on device")
+            if sync:
+                os.fsync(self._fd)
+        except OSError as error:
+            raise EnvironmentProblem(
+                f"The journal {self.path} cannot be written ({error.strerror})."
+            ) from error
+
+    def records(self) -> list[Record]:
+        return read(self.path)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def find(session: str) -> Path:
+    """Where the journal of a session lies. WrongUsage: no such session."""
+    path = sessions_folder() / session / "journal.jsonl"
+    if session != Path(session).name or not path.is_file():
+        raise WrongUsage(f"There is no session {session!r}; `ostro sessions list` names those there are.")
+    return path
+
+
+def read(path: Path) -> list[Record]:
+    """The whole records of a journal, oldest first; a torn last line is left out."""
+    data = path.read_bytes()
+    try:
+        return [json.loads(line) for line in data[: _sound_length(data)].split(b"\n") if line]
+    except ValueError as error:
+        raise EnvironmentProblem(f"The journal {path} is damaged: {error}.") from error
+
+
+def _sound_length(data: bytes) -> int:
+    """Bytes up to the end of the last line that is a whole record."""
+    end = data.rfind(b"\n") + 1
+    while end:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        try:
+            if isinstance(json.loads(data[start:end]), dict):
+                return end
+        except ValueError:
+            pass
+        end = start
+    return 0
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
+
+
+def _private_folder(folder: Path) -> None:
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder.chmod(0o700)
+
+
+def _open(path: Path, flags: int) -> int:
+    return os.open(path, flags | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+
+
+@contextmanager
+def repository_lock(repo: Path, session: str) -> Iterator[None]:
+    """Holds the repository for one session of this user; the kernel lets go when the process dies.
+
+    Raises EnvironmentProblem, naming the session and process that hold it.
+    """
+    folder = state_folder() / "locks"
+    try:
+        _private_folder(folder)
+        name = hashlib.sha256(os.fsencode(repo.resolve())).hexdigest()[:32]
+        fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise EnvironmentProblem(f"The lock folder {folder} cannot be used ({error.strerror}).") from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another session"
+            raise EnvironmentProblem(
+                f"Ostro already works in {repo} ({holder}); wait for it or end it first."
+            ) from None
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"session {session}, process {os.getpid()}".encode(), 0)
+        yield
+    finally:
+        os.close(fd)

@@ -1,0 +1,177 @@
+"""The tool loop: ask the model, run its calls, feed the results back, until it is done.
+
+Everything it does shows as events; everything the model is told goes through `session.add`, which
+keeps it in the journal. It holds no state of its own, so a resumed session just calls it again.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+
+from agent.calls import Caller
+from agent.context import fenced
+from agent.effort import decide
+from agent.ending import Unsolved
+from agent.events import AnyEvent, EffortChange, Text, Thinking, Warn
+from agent.prompts import prompt
+from agent.resume import open_calls
+from agent.session import Session
+from agent.verify import check_command, require_program
+from engine.errors import EngineDied
+from engine.request import Effort, Message, TextDelta, ThinkingDelta, ToolCallDelta, ToolSpec, Usage
+
+Until = Callable[[], Awaitable[str | None]]
+"""Checks whether the goal is reached, emitting its own events; None, or what is still wrong."""
+ROUNDS = 4
+"""Failed checks after which the loop gives up."""
+STUCK = 3
+"""Times a repeated call is answered with a hint before the loop gives up."""
+
+
+async def turn(session: Session) -> AsyncIterator[AnyEvent]:
+    """One turn of `run` or of an interactive session, its messages taken from the session."""
+    messages = []
+    if not session.history:
+        messages.append(Message(role="system", content=prompt("system", repo=str(session.workspace.root))))
+        if session.options.kind == "run":
+            messages.append(Message(role="user", content=task_text(session)))
+
+    until = None
+    if command := session.options.verify:
+        await require_program(session, command)
+        until = _passes(session, command)
+    async for event in tool_loop(session, messages, until=until):
+        yield event
+
+
+def task_text(session: Session) -> str:
+    text = prompt("task", task=session.options.task or "")
+    if session.options.verify:
+        text += "\n\n" + prompt("verify", command=shlex.join(session.options.verify))
+    return text
+
+
+async def tool_loop(
+    session: Session,
+    messages: Sequence[Message] = (),
+    *,
+    until: Until | None = None,
+    after_edits: bool = False,
+    rounds: int = ROUNDS,
+) -> AsyncIterator[AnyEvent]:
+    """Adds `messages` to the history and goes on until the model answers without a call.
+
+    With `until`, that answer counts only where `until` returns None; else its text goes back to the
+    model. `after_edits` asks `until` after every step that changed a file as well. Raises Unsolved
+    after `rounds` failed checks or where the model does not get unstuck; Ending and EngineError pass.
+    """
+    for message in messages:
+        session.add(message)
+    caller = Caller(session)
+    await session.open_engine()
+
+    failed = 0
+    while True:
+        while session.inbox:
+            session.add(Message(role="user", content=session.inbox.popleft()))
+        if not _answered(session):
+            async for event in _ask(session, caller.specs):
+                yield event
+
+        edited = False
+        if calls := open_calls(session.history):
+            tree = session.last_tree
+            async for event in caller.run(calls):
+                yield event
+            edited = session.last_tree != tree
+            if session.signals.stuck >= STUCK:
+                raise Unsolved("The model kept asking for the same thing.", verified=_unverified(until))
+            if not (edited and after_edits):
+                continue
+        elif session.inbox:
+            continue
+
+        if until is None:
+            return
+        wrong = await until()
+        if wrong is None:
+            return
+        failed += 1
+        session.signals = replace(session.signals, failed_checks=session.signals.failed_checks + 1)
+        if failed >= rounds:
+            raise Unsolved(f"Not solved after {failed} attempts.", verified=False)
+        session.add(Message(role="user", content=wrong))
+
+
+def _answered(session: Session) -> bool:
+    """Whether the last word is the model's: a final answer, or calls that have not run yet."""
+    return bool(session.history) and session.history[-1].role == "assistant"
+
+
+def _unverified(until: Until | None) -> bool | None:
+    return None if until is None else False
+
+
+def _passes(session: Session, command: list[str]) -> Until:
+    async def until() -> str | None:
+        check = await check_command(session, command)
+        session.verified = check.passed
+        if check.passed:
+            return None
+        report = "\n".join(filter(None, [check.explained, check.tail]))
+        return prompt("not_verified", command=shlex.join(command), how=check.how, report=fenced(report))
+
+    return until
+
+
+async def _ask(session: Session, tools: Sequence[ToolSpec]) -> AsyncIterator[AnyEvent]:
+    """One request and its answer, which ends up in the history. An engine that dies is reopened once."""
+    decision = decide(session.signals, session.options.effort)
+    if decision.effort != session.effort:
+        session.effort = decision.effort
+        yield EffortChange(effort=decision.effort.value, reasons=decision.reasons)
+    yield session.step("tools", decision.effort.value)
+    try:
+        async for event in _answer(session, tools, decision.effort):
+            yield event
+    except EngineDied as error:
+        yield Warn(text=f"{error} It is started again.")
+        await session.reopen_engine()
+        async for event in _answer(session, tools, decision.effort):
+            yield event
+
+
+async def _answer(session: Session, tools: Sequence[ToolSpec], effort: Effort) -> AsyncIterator[AnyEvent]:
+    request, cut = await session.context.request(session.engine, session.history, tools, effort)
+    if cut:
+        yield Warn(text=f"The context was full: {cut} older tool outputs were shortened.")
+
+    text, thinking, calls, usage = "", "", [], None
+    async with aclosing(session.engine.chat(request)) as deltas:
+        async for delta in deltas:
+            match delta:
+                case TextDelta():
+                    text += delta.text
+                    yield Text(text=delta.text)
+                case ThinkingDelta():
+                    thinking += delta.text
+                    yield Thinking(text=delta.text)
+                case ToolCallDelta():
+                    calls.append(delta.call)
+                case Usage():
+                    usage = delta
+                    yield session.usage(delta, effort.value)
+    session.add(
+        Message(
+            role="assistant",
+            content=text,
+            thinking=thinking,
+            tool_calls=tuple(calls),
+            token_ids=usage.token_ids if usage else None,
+        )
+    )
+    if usage and usage.finish == "length" and not calls:
+        session.add(Message(role="user", content=prompt("cut_answer")))

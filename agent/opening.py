@@ -1,0 +1,48 @@
+"""From options to a session: the journal, the repository's lock and the sandbox around it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from agent.chat_engine import OpenEngine, engine_for
+from agent.ending import EnvironmentProblem
+from agent.journal import Journal, find, new_session_id, read, repository_lock
+from agent.options import RunOptions
+from agent.resume import Resumed
+from agent.session import Session
+from sandbox import Sandbox, SandboxError
+
+
+@asynccontextmanager
+async def open_session(options: RunOptions, engine: OpenEngine | None = None) -> AsyncIterator[Session]:
+    """A session ready to `run`; with `options.resume`, the one that its journal describes.
+
+    `engine` opens the engine when it is first needed (default: the model that the options name).
+    Raises Ending (WrongUsage, EnvironmentProblem) before anything was written to the repository.
+    """
+    resumed = Resumed.read(read(find(options.resume))) if options.resume else None
+    if resumed:
+        options = _merged(resumed.options, options)
+    try:
+        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe, network=options.network)
+    except SandboxError as error:
+        raise EnvironmentProblem(str(error)) from error
+    try:
+        session_id = options.resume or new_session_id()
+        with repository_lock(sandbox.workspace.root, session_id):
+            journal = Journal.reopen(session_id) if options.resume else Journal.create(session_id)
+            try:
+                yield Session(options, sandbox, engine or engine_for(options.model), journal, resumed)
+            finally:
+                journal.close()
+    finally:
+        await sandbox.close()
+
+
+def _merged(saved: RunOptions, given: RunOptions) -> RunOptions:
+    """What the session was told, and over it what is told now."""
+    told = {name: getattr(given, name) for name in given.model_fields_set}
+    if given.kind != "session":
+        told["kind"] = "fix" if saved.kind == "fix" else "run"
+    return saved.model_copy(update=told)

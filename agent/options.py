@@ -1,0 +1,36 @@
+"""Everything a run is told before it starts; recorded in its journal, so that it can be resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Approve = Literal["auto", "ask", "read-only"]
+
+
+class RunOptions(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["run", "fix", "session"]
+    repo: Path
+    """Root of the git repository, absolute."""
+    task: str | None = None
+    command: list[str] | None = None
+    """`fix -- CMD`: what must pass."""
+    verify: list[str] | None = None
+    """`run --verify CMD`: what must pass before the run may call itself done."""
+    model: str
+    effort: Literal["auto", "none", "high"] = "auto"
+    approve: Approve = "auto"
+    max_steps: int = Field(60, ge=1)
+    time_limit: float | None = Field(None, gt=0)
+    """Seconds for the whole run."""
+    network: tuple[str, ...] = ()
+    """HOST[:PORT] that commands may reach."""
+    seed: int | None = None
+    unsafe: bool = False
+    """Run without a sandbox."""
+    resume: str | None = None
+    """Session to go on with."""

@@ -1,0 +1,101 @@
+"""Going on with an earlier session: what its journal says, and what its model is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from agent.ending import WrongUsage
+from agent.events import Tokens
+from agent.journal import Record
+from agent.options import RunOptions
+from agent.prompts import prompt
+from agent.tally import Level, Tally
+from engine.request import Message, ToolCall
+from sandbox import SandboxError
+
+if TYPE_CHECKING:
+    from agent.session import Session
+
+
+@dataclass
+class Resumed:
+    """The state of a session, from its records."""
+
+    options: RunOptions
+    history: list[Message] = field(default_factory=list)
+    start_tree: str = ""
+    last_tree: str = ""
+    tally: Tally = field(default_factory=Tally)
+    level: Level = "none"
+    """The effort of the last step."""
+    denied: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, records: list[Record]) -> Resumed:
+        """Raises WrongUsage where the session was killed before it recorded what it was told."""
+        told = [record["options"] for record in records if record["kind"] == "options"]
+        if not told:
+            raise WrongUsage("This session ended before it began; start a new one.")
+        state = cls(RunOptions.model_validate(told[0]))
+        for record in records:
+            match record["kind"]:
+                case "message":
+                    state.history.append(Message.model_validate(record["message"]))
+                case "tree":
+                    state.last_tree = record["tree"]
+                    state.start_tree = state.start_tree or record["tree"]
+                case "event":
+                    state._count(record["event"])
+        return state
+
+    def _count(self, event: Record) -> None:
+        match event["type"]:
+            case "effort":
+                self.level = event["effort"]
+            case "step":
+                self.tally.step(self.level if event["phase"] == "tools" else "none")
+            case "usage":
+                counts = {name: event[name] for name in ("prompt", "cached", "generated")}
+                self.tally.spend(**counts)
+            case "approval" if event["decision"] == "denied":
+                self.denied.append(event["what"])
+            case "end":
+                tokens = Tokens.model_validate(event["tokens"])
+                self.tally = Tally(event["steps"], dict(event["effort"]), tokens)
+
+    async def tell(self, session: Session, now: str) -> None:
+        """Tells the model which calls were cut off, and what is different from what it last saw."""
+        note = await self._difference(session, now)
+        if close_open_calls(session, note) or not session.history or now == self.last_tree:
+            return
+        session.add(Message(role="user", content=note))
+
+    async def _difference(self, session: Session, now: str) -> str:
+        if now == self.last_tree:
+            return "No file has changed since the last call that had a result."
+        try:
+            files = await session.workspace.changed(self.last_tree, now)
+        except SandboxError:
+            return "Files may have changed since the last call that had a result: read them again."
+        return f"Changed since the last call that had a result: {', '.join(files)}. Read them again."
+
+
+def open_calls(history: list[Message]) -> list[ToolCall]:
+    """The calls at the end of the history that have no result."""
+    answered = set()
+    for message in reversed(history):
+        if message.role == "tool":
+            answered.add(message.tool_call_id)
+        elif message.role == "assistant":
+            return [call for call in message.tool_calls if call.id not in answered]
+    return []
+
+
+def close_open_calls(session: Session, note: str) -> bool:
+    """Answers each call that has no result as interrupted; whether there was one."""
+    calls = open_calls(session.history)
+    for call in calls:
+        text = prompt("interrupted_call", tree=note)
+        session.add(Message(role="tool", content=text, tool_call_id=call.id))
+    return bool(calls)

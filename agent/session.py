@@ -1,0 +1,326 @@
+"""A session: one run of the agent over one repository, seen from outside as a stream of events.
+
+`run` yields every event, stamped and journalled, and always ends with one `end`; `send` is the way
+back. The work itself (`agent.loop`, `agent.fix`) runs in a task of its own, so that an interrupt or
+the time limit stops it wherever it stands: in a prefill, in a command, between two tokens.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import AsyncIterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from agent.approval import Approvals
+from agent.chat_engine import ChatEngine, OpenEngine
+from agent.closing import end_of, fault
+from agent.commands import Approve, Command, Deny, Interrupt, SendMessage, Stop
+from agent.context import Context
+from agent.effort import Signals
+from agent.ending import Done, Ending, EnvironmentProblem, Interrupted, LimitReached
+from agent.events import AnyEvent, Checkpoint, Model, Start, Step, UsageEvent, Warn
+from agent.journal import Journal
+from agent.options import RunOptions
+from agent.resume import Resumed, close_open_calls
+from agent.tally import Level, Tally
+from engine.errors import EngineError
+from engine.request import Effort, Message, Usage
+from sandbox import Sandbox, SandboxError
+from tools import OutputStore
+
+Phase = Literal["verify", "localise", "search", "tools", "minimise"]
+
+
+class Session:
+    """Made by `agent.opening.open_session`, which holds the repository's lock around it."""
+
+    def __init__(
+        self,
+        options: RunOptions,
+        sandbox: Sandbox,
+        engine: OpenEngine,
+        journal: Journal,
+        resumed: Resumed | None = None,
+    ) -> None:
+        self.options = options
+        self.sandbox = sandbox
+        self.workspace = sandbox.workspace
+        self.journal = journal
+        self.resumed = resumed
+        self.cwd = _inside(sandbox.workspace.root, options.repo)
+        """Where the user's commands run, relative to the root of the workspace."""
+        self.history: list[Message] = list(resumed.history) if resumed else []
+        """What the model has been told; to be appended to by `add` alone."""
+        self.tally = resumed.tally if resumed else Tally()
+        self.context = Context(options.seed)
+        self.approvals = Approvals(options, self.emit, resumed.denied if resumed else [])
+        self.outputs = OutputStore()
+        self.signals = Signals()
+        self.effort = Effort(resumed.level) if resumed else Effort.NONE
+        self.start_tree = ""
+        self.last_tree = ""
+        """The tree at the last checkpoint."""
+        self.verified: bool | None = None
+        """What the last run of the command that must pass said; None where it has not run."""
+        self.deadline: float | None = None
+        """On the clock of `time.monotonic`; None without a time limit."""
+        self.inbox: deque[str] = deque()
+        """Messages of the user that no request has carried yet."""
+
+        self._steps_before = self.tally.steps
+        self._message_came = asyncio.Event()
+        self._open_engine = engine
+        self._engine: ChatEngine | None = None
+        self._events: asyncio.Queue[Any] = asyncio.Queue()
+        self._started = time.monotonic()
+        self._body: asyncio.Task[None] | None = None
+        self._turn: asyncio.Task[None] | None = None
+        self._why: Ending | None = None
+
+    @property
+    def id(self) -> str:
+        return self.journal.session
+
+    @property
+    def seconds(self) -> float:
+        """Since the run started."""
+        return round(time.monotonic() - self._started, 3)
+
+    # For a face.
+
+    async def run(self) -> AsyncIterator[AnyEvent]:
+        """Every event of the run, the last one `end`. To be called once."""
+        work = asyncio.create_task(self._work())
+        try:
+            while (event := await self._events.get()) is not None:
+                yield event
+            await work
+        finally:
+            await _cancelled(work)
+
+    def send(self, command: Command) -> None:
+        """Never waits; what it does shows in the events."""
+        match command:
+            case SendMessage(text=text):
+                self.inbox.append(text)
+                self._message_came.set()
+            case Interrupt() if self.options.kind == "session":
+                if self._turn:
+                    self._turn.cancel()
+            case Interrupt():
+                self._end_by(Interrupted())
+            case Stop(terminated=True):
+                self._end_by(Interrupted("Terminated by a signal.", terminated=True))
+            case Stop():
+                self._end_by(Done(verified=self.verified))
+            case Approve(id=call):
+                self.approvals.answer(call, True)
+            case Deny(id=call):
+                self.approvals.answer(call, False)
+
+    # For the loop and for fix.
+
+    @property
+    def engine(self) -> ChatEngine:
+        """The engine, once `open_engine` was awaited."""
+        assert self._engine is not None, "the engine is not open"
+        return self._engine
+
+    async def open_engine(self) -> ChatEngine:
+        """Opens the engine at its first call, with `model` events. Raises EngineError."""
+        if self._engine is None:
+            ref = self.options.model
+            self.emit(Model(ref=ref, family="", context=0, state="loading"))
+            self._engine = await self._open_engine()
+            can = self._engine.capabilities
+            self.emit(Model(ref=ref, family=can.family, context=can.context, state="ready"))
+        return self._engine
+
+    async def reopen_engine(self) -> ChatEngine:
+        """A fresh engine, after this one died."""
+        engine, self._engine = self._engine, None
+        if engine:
+            with contextlib.suppress(EngineError):
+                await engine.close()
+        return await self.open_engine()
+
+    def emit(self, event: AnyEvent) -> None:
+        """Stamps the event, writes it to the journal and hands it to the face."""
+        stamped = event.model_copy(update={"t": self.seconds})
+        self.journal.append("event", event=stamped)
+        self._events.put_nowait(stamped)
+
+    def add(self, message: Message) -> None:
+        """Appends to what the model has been told; the journal keeps it token for token."""
+        self.journal.append("message", message=message, sync=message.role == "tool")
+        self.history.append(message)
+
+    def step(self, phase: Phase, effort: Level = "none") -> Step:
+        """Counts one step and gives its event to yield. Raises what `check` raises."""
+        self.check()
+        if self.tally.steps - self._steps_before >= self.options.max_steps:
+            raise LimitReached(
+                f"The limit of {self.options.max_steps} steps was reached.", verified=self.verified
+            )
+        return Step(step=self.tally.step(effort), phase=phase)
+
+    def usage(self, usage: Usage, effort: Level) -> UsageEvent:
+        """Counts the tokens of one answer and gives its event to yield."""
+        return self.tally.answer(usage, effort)
+
+    def spend(self, **counts: int) -> None:
+        """Counts tokens that no `usage` event reports (scoring, branching), by the names in `Tokens`."""
+        self.tally.spend(**counts)
+
+    def check(self) -> None:
+        """Raises what ends the run, where something does: an interrupt or the time limit."""
+        if self._why:
+            raise self._why
+        if self.deadline is not None and time.monotonic() >= self.deadline:
+            raise self._out_of_time()
+
+    async def checkpoint(self, label: str) -> str:
+        """Records the tree where it has changed, for `--resume` to compare with; the tree's id."""
+        tree = await self.workspace.snapshot()
+        if tree != self.last_tree:
+            self.last_tree = tree
+            self.journal.append("tree", tree=tree, label=label, sync=True)
+            self.emit(Checkpoint(tree=tree, label=label))
+        return tree
+
+    # The run itself.
+
+    async def _work(self) -> None:
+        try:
+            end = await end_of(self, await self._ending())
+            end = end.model_copy(update={"t": self.seconds})
+            with contextlib.suppress(Ending):  # an unwritable journal does not take the end away
+                self.journal.append("event", event=end, sync=True)
+            self._events.put_nowait(end)
+            if self._engine:
+                with contextlib.suppress(EngineError):
+                    await self._engine.close()
+        finally:
+            self._events.put_nowait(None)
+
+    async def _ending(self) -> Ending:
+        """Runs the body to its end, however it ends."""
+        timer = None
+        if (limit := self.options.time_limit) is not None:
+            self.deadline = self._started + limit
+            timer = asyncio.get_running_loop().call_later(limit, lambda: self._end_by(self._out_of_time()))
+        self._body = asyncio.create_task(self._drive())
+        if self._why:
+            self._body.cancel()
+        try:
+            await asyncio.wait({self._body})
+            self._body.result()
+        except asyncio.CancelledError:
+            return self._why or Interrupted()
+        except Ending as ending:
+            return self._why or ending
+        except (EngineError, SandboxError) as error:
+            return self._why or EnvironmentProblem(str(error), verified=self.verified)
+        except Exception:
+            return fault(self)
+        finally:
+            if timer:
+                timer.cancel()
+            await _cancelled(self._body)
+        return Done(verified=self.verified)
+
+    async def _drive(self) -> None:
+        self.journal.append("options", options=self.options, sync=True)
+        self.emit(
+            Start(
+                session=self.id,
+                repo=str(self.workspace.root),
+                task=self.options.task,
+                command=self.options.command or self.options.verify,
+                version=version(),
+                sandbox=self.sandbox.describe(),
+                resumed=self.resumed is not None,
+            )
+        )
+        if self.resumed:
+            self.start_tree, self.last_tree = self.resumed.start_tree, self.resumed.last_tree
+        now = await self.checkpoint("resumed" if self.resumed else "start")
+        self.start_tree = self.start_tree or now
+        if self.resumed:
+            await self.resumed.tell(self, now)
+
+        if self.options.kind == "session":
+            await self._converse()
+        else:
+            await self._relay()
+
+    async def _relay(self) -> None:
+        """One turn: the events of the loop, or of fix, on their way to the face."""
+        if self.options.kind == "fix":
+            from agent.fix import fix as work
+        else:
+            from agent.loop import turn as work
+
+        async with contextlib.aclosing(work(self)) as events:
+            async for event in events:
+                self.emit(event)
+
+    async def _converse(self) -> None:
+        """A turn for each message of the user, until the session is stopped."""
+        while True:
+            while not self.inbox:
+                self._message_came.clear()
+                await self._message_came.wait()
+            self.signals = Signals()
+            self._steps_before = self.tally.steps
+            self._turn = asyncio.create_task(self._relay())
+            try:
+                await self._turn
+            except asyncio.CancelledError:
+                await _cancelled(self._turn)
+                if self._why:
+                    raise
+                close_open_calls(self, "The user interrupted it.")
+                self.emit(Warn(text="Interrupted."))
+            except Ending as ending:
+                self.emit(Warn(text=ending.reason))
+            except EngineError as error:
+                self.emit(Warn(text=str(error)))
+            finally:
+                self._turn = None
+
+    def _end_by(self, ending: Ending) -> None:
+        """Ends the run from outside; the first reason stands."""
+        self._why = self._why or ending
+        if self._body:
+            self._body.cancel()
+
+    def _out_of_time(self) -> LimitReached:
+        return LimitReached(
+            f"The time limit of {self.options.time_limit:g} s was reached.", verified=self.verified
+        )
+
+
+def version() -> str:
+    """Of the installed package; a tree that is not installed has none."""
+    try:
+        return metadata.version("ostro")
+    except metadata.PackageNotFoundError:
+        return "0+source"
+
+
+def _inside(root: Path, folder: Path) -> str:
+    folder = folder.resolve()
+    return str(folder.relative_to(root)) if folder.is_relative_to(root) else "."
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """Cancels a task and waits for it; again where something on its way swallowed the first cancel."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait({task}, timeout=2.0)

@@ -1,0 +1,97 @@
+"""Running the command that must pass, and what its outcome says."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from agent.ending import EnvironmentProblem
+from agent.events import Verify
+from sandbox import Completed, Workspace
+from tools.pytest_report import TestReport, parse_report
+
+if TYPE_CHECKING:
+    from agent.session import Session
+
+TAIL = 3000
+"""Characters of the command's output that are shown; its end says what failed."""
+SECONDS = 600.0
+SHELL_SYNTAX = set("|&;<>()$`*?~\n")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One run of the command."""
+
+    command: list[str]
+    completed: Completed
+    report: TestReport
+    explained: str | None
+    """Why the sandbox, and not the code, made it fail, with the flag that would allow it."""
+
+    @property
+    def passed(self) -> bool:
+        return self.completed.exit_code == 0
+
+    @property
+    def tail(self) -> str:
+        """The end of the output, from the start of a line."""
+        return tail(self.completed.output)
+
+    @property
+    def how(self) -> str:
+        """What it did, to follow the command in a sentence."""
+        if self.completed.timed_out:
+            return f"did not end within {self.completed.seconds:.0f} s"
+        return "passed" if self.passed else f"ended with exit code {self.completed.exit_code}"
+
+
+async def check_command(
+    session: Session,
+    command: list[str],
+    *,
+    workspace: Workspace | None = None,
+    seconds: float | None = SECONDS,
+) -> Check:
+    """Runs the command in the workspace (the session's, if none is given) and emits `verify`."""
+    where = workspace or session.workspace
+    completed = await where.run(command, cwd=session.cwd, seconds=seconds)
+    report = parse_report(completed.output)
+    passed = completed.exit_code == 0
+    check = Check(command, completed, report, None if passed else session.sandbox.explain(completed))
+    session.emit(
+        Verify(
+            command=command,
+            exit_code=completed.exit_code,
+            seconds=round(completed.seconds, 3),
+            passed=passed,
+            failing=report.failing,
+            tail="" if passed else check.tail,
+        )
+    )
+    return check
+
+
+async def require_program(session: Session, command: list[str]) -> None:
+    """Raises EnvironmentProblem where the command's program is not there, before any work is done."""
+    look = ["sh", "-c", 'command -v -- "$1" >/dev/null', "sh", command[0]]
+    found = await session.workspace.run(look, cwd=session.cwd, seconds=30)
+    if found.exit_code != 0:
+        raise EnvironmentProblem(f"The command `{command[0]}` was not found.")
+
+
+def split_command(text: str) -> list[str]:
+    """The words of `--verify CMD`; shell syntax goes through `sh -c`. ValueError: a quote is open."""
+    if SHELL_SYNTAX & set(text):
+        return ["sh", "-c", text]
+    return shlex.split(text)
+
+
+def tail(text: str, limit: int = TAIL) -> str:
+    """At most the last `limit` characters, from the start of a line where that leaves something."""
+    text = text.rstrip()
+    if len(text) <= limit:
+        return text
+    cut = text[-limit:]
+    return "[...]\n" + (cut.partition("\n")[2] or cut)
