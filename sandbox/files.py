@@ -1,0 +1,93 @@
+"""The agent's end of the file server: one request at a time, restarted where it died."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from sandbox.errors import FileProblem, SandboxError
+from sandbox.launcher import Launcher, Service
+from sandbox.limits import Limits
+from sandbox.policy import Mount, Policy
+from sandbox.toolchain import own_python
+
+SERVER = Path(__file__).with_name("file_server.py")
+SERVER_INSIDE = Path("/run/ostro/file_server.py")
+ANSWER_WITHIN = 60.0
+"""Seconds; no answer for so long means that the server hangs."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    path: str
+    """Relative to the workspace, with `/` between its parts."""
+    kind: Literal["file", "dir", "link", "other"]
+    size: int
+    """Bytes of a file; 0 for anything else."""
+
+
+class Files:
+    """File access of one workspace, by a small program inside its sandbox."""
+
+    def __init__(self, launcher: Launcher, policy: Policy, limits: Limits) -> None:
+        self._launcher = launcher
+        self._root = policy.root
+        self._script = SERVER if launcher.bubblewrap is None else SERVER_INSIDE
+        self._policy = policy.with_mounts(Mount(SERVER, SERVER_INSIDE))
+        self._limits = limits
+        self._service: Service | None = None
+        self._turn = asyncio.Lock()
+
+    async def ask(self, request: dict[str, Any], data: bytes = b"") -> tuple[dict[str, Any], bytes]:
+        """One request and its answer. Raises FileProblem with the server's sentence."""
+        line = json.dumps({**request, "size": len(data)}).encode("ascii") + b"\n" + data
+        async with self._turn:
+            answer, content = await self._exchange(line)
+        if "refused" in answer:
+            raise FileProblem(answer["refused"])
+        return answer, content
+
+    async def close(self) -> None:
+        service, self._service = self._service, None
+        if service is not None:
+            await service.stop()
+
+    async def _exchange(self, line: bytes) -> tuple[dict[str, Any], bytes]:
+        done = False
+        try:
+            for _attempt in range(2):
+                with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
+                    answer = await asyncio.wait_for(self._speak(line), ANSWER_WITHIN)
+                    done = True
+                    return answer
+                await self.close()
+            raise SandboxError("The sandbox's file server does not start; run `ostro doctor`.")
+        except TimeoutError:
+            raise FileProblem(
+                "The file did not answer within a minute; is it on a dead network share?"
+            ) from None
+        finally:
+            # Half an answer may be left in the pipe, also where the caller was cancelled.
+            if not done:
+                await self.close()
+
+    async def _speak(self, line: bytes) -> tuple[dict[str, Any], bytes]:
+        service = await self._running()
+        service.writer.write(line)
+        await service.writer.drain()
+        answer = json.loads(await service.reader.readuntil(b"\n"))
+        return answer, await service.reader.readexactly(answer["size"])
+
+    async def _running(self) -> Service:
+        if self._service is not None and self._service.alive:
+            return self._service
+        await self.close()
+        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(self._script), str(self._root)]
+        self._service = await self._launcher.service(
+            self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=32 << 20
+        )
+        return self._service

@@ -1,0 +1,39 @@
+"""How much a command may use, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Limits(BaseModel):
+    """Ceilings for one command."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: float = Field(120.0, gt=0)
+    """Wall clock; then everything the command started is killed."""
+    output_bytes: int = Field(1_000_000, ge=1)
+    """Output that is kept; of more, the head and the tail."""
+    file_bytes: int = Field(2 << 30, ge=0)
+    """The largest file a process may write."""
+    memory_bytes: int | None = Field(None, ge=1)
+    """Address space of each process; None sets no ceiling."""
+    open_files: int = Field(4096, ge=16)
+    scratch_bytes: int = Field(2 << 30, ge=1 << 20)
+    """Size of each in-memory folder (/tmp, the home folder, ...)."""
+
+
+@dataclass(frozen=True)
+class Completed:
+    """A command that ran. `output` is stdout and stderr as they came, decoded as UTF-8."""
+
+    argv: tuple[str, ...]
+    exit_code: int | None
+    """None: it was stopped at the time limit. 127: no such program. 128 + n: killed by signal n."""
+    output: str
+    seconds: float
+    timed_out: bool
+    output_cut: bool
+    """`output` holds the head and the tail only, with a line between that says what is left out."""

@@ -1,0 +1,121 @@
+"""What a command inside the sandbox sees: hidden folders, what is bound over them, its environment.
+
+A pure description; `bubblewrap.py` turns it into arguments. Order matters and is kept: hidden
+folders first, then what shines through them, the workspace last.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from sandbox.toolchain import Toolchain, join_path, passed_on
+
+HIDDEN = ("/tmp", "/run", "/var/tmp", "/home", "/root")
+# Home-like folders that may lie elsewhere; whoever moves them has credentials there all the same.
+HOME_VARIABLES = ("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
+SECRET_FILES = (
+    "/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssh/ssh_host_*_key",
+    "/etc/krb5.keytab", "/etc/sudoers", "/etc/security/opasswd",
+)  # fmt: skip
+SECRET_FOLDERS = ("/etc/ssl/private", "/etc/pki/tls/private", "/etc/sudoers.d")
+SYSTEM = tuple(Path(p) for p in ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/dev", "/proc", "/sys"))
+INSIDE_HOME = Path("/home/ostro")
+"""Home inside the sandbox where the caller's own cannot be covered (HOME=/, a missing folder)."""
+
+
+@dataclass(frozen=True)
+class Mount:
+    source: Path
+    target: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True)
+class Policy:
+    """One workspace's view of the machine."""
+
+    root: Path
+    home: Path
+    hidden: tuple[Path, ...]
+    masked: tuple[Path, ...]
+    """Files and folders elsewhere that are made unreadable."""
+    readable: tuple[Path, ...]
+    environment: Mapping[str, str]
+    scratch_bytes: int
+    mounts: tuple[Mount, ...] = field(default=())
+    """The workspace, then what lies on it, in order."""
+
+    def with_mounts(self, *mounts: Mount) -> Policy:
+        return replace(self, mounts=(*self.mounts, *mounts))
+
+
+def caller_home(environ: Mapping[str, str]) -> Path:
+    return Path(os.path.realpath(environ.get("HOME") or os.path.expanduser("~")))
+
+
+def hidden_folders(environ: Mapping[str, str], home: Path, root: Path) -> tuple[Path, ...]:
+    """Real, existing folders to cover, parents first; never one that the system itself lives in."""
+    wanted = [Path(p) for p in HIDDEN] + [home]
+    wanted += [Path(environ[name]) for name in HOME_VARIABLES if os.path.isabs(environ.get(name, ""))]
+    found = {Path(os.path.realpath(p)) for p in wanted if p.is_dir()}
+    kept = [p for p in found if _may_cover(p) and not p.is_relative_to(root)]
+    return tuple(sorted(kept, key=lambda p: (len(p.parts), str(p))))
+
+
+def build_policy(
+    environ: Mapping[str, str], root: Path, home: Path, hidden: Sequence[Path], toolchain: Toolchain,
+    scratch_bytes: int,
+) -> Policy:  # fmt: skip
+    inside_home = home if home in hidden else INSIDE_HOME
+    env = passed_on(environ)
+    env.setdefault("LANG", "C.UTF-8")
+    env["HOME"] = str(inside_home)
+    env["PATH"] = join_path(toolchain.path)
+    # A bytecode file is valid for a source of the same size and second: a program edited twice in
+    # one second would be tested in its older form.
+    env["PYTHONDONTWRITEBYTECODE"] = "1"
+    return Policy(
+        root=root,
+        home=inside_home,
+        hidden=tuple(hidden),
+        masked=_secrets(),
+        readable=toolchain.readable,
+        environment=env,
+        scratch_bytes=scratch_bytes,
+    )
+
+
+def workspace_mounts(source: Path, root: Path, *, git_writable: bool = True) -> tuple[Mount, ...]:
+    """The tree at `source`, bound at `root`, with the parts of `.git` that run programs read-only.
+
+    `.git` is bound onto itself: a mount point cannot be renamed away and replaced by a forged one.
+    """
+    mounts = [Mount(source, root, writable=True)]
+    git = source / ".git"
+    if not os.path.lexists(git):
+        return tuple(mounts)
+    guarded = [git / "hooks", git / "config"]
+    if not git_writable or not git.is_dir() or any(p.is_symlink() for p in guarded):
+        return (*mounts, Mount(git, root / ".git"))
+    mounts.append(Mount(git, root / ".git", writable=True))
+    # Without the folder, one with hooks in it could be made.
+    (git / "hooks").mkdir(exist_ok=True)
+    mounts += [Mount(p, root / ".git" / p.name) for p in guarded if p.exists()]
+    return tuple(mounts)
+
+
+def _may_cover(path: Path) -> bool:
+    if path == Path(path.anchor):
+        return False
+    return not any(path.is_relative_to(s) or s.is_relative_to(path) for s in SYSTEM)
+
+
+def _secrets() -> tuple[Path, ...]:
+    """What only uid 0 can read, and would read, inside as well as outside."""
+    files = [Path(p) for pattern in SECRET_FILES for p in glob.glob(pattern)]
+    folders = [Path(p) for p in SECRET_FOLDERS if os.path.isdir(p)]
+    return tuple(p for p in (*files, *folders) if not p.is_symlink() and os.access(p, os.R_OK))

@@ -1,0 +1,102 @@
+"""Which folder is the workspace: the top of the git repository that holds a path.
+
+Read with plain file calls and never by running git, which would act on the repository's own
+configuration outside the sandbox.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.errors import NotARepository
+
+
+@dataclass(frozen=True)
+class Repository:
+    root: Path
+    """Real path of the top of the working tree."""
+    git_dir: Path
+    """What `.git` is or points to."""
+    outside: tuple[Path, ...] = ()
+    """Git folders beyond `root` that a linked worktree or a submodule needs to be read."""
+
+    @property
+    def common_dir(self) -> Path:
+        """Where `info/exclude` lives: the main repository's git folder, for a linked worktree."""
+        return self.outside[-1] if self.outside else self.git_dir
+
+
+def find_repository(path: Path, *, home: Path | None = None) -> Repository:
+    """The repository that holds `path`. Raises NotARepository with one sentence."""
+    home = _real(home or Path(os.path.expanduser("~")))
+    start = _real(path)
+    if not start.is_dir():
+        raise NotARepository(f"{path} is not a folder; name the folder of a git repository.")
+    for folder in (start, *start.parents):
+        if not os.path.lexists(folder / ".git"):
+            continue
+        _refuse_broad(folder, home)
+        return _open(folder)
+    if (start / "HEAD").is_file() and (start / "objects").is_dir():
+        raise NotARepository(f"{start} is a bare git repository; check it out and start in the working tree.")
+    raise NotARepository(
+        f"{start} is not in a git repository; run `git init` there, or start in a folder that is in one."
+    )
+
+
+def _refuse_broad(root: Path, home: Path) -> None:
+    if root == Path(root.anchor) or home == root or home.is_relative_to(root):
+        raise NotARepository(
+            f"The git repository found is {root}, which holds your whole home folder; "
+            "start in the folder of one project that is a git repository of its own."
+        )
+
+
+def _open(root: Path) -> Repository:
+    mark = root / ".git"
+    if mark.is_symlink():
+        raise NotARepository(f"{mark} is a symbolic link, which cannot be protected; make it a folder.")
+    if mark.is_dir():
+        if not (mark / "HEAD").exists():
+            raise NotARepository(f"{mark} is not a git folder (it has no HEAD); run `git init` in {root}.")
+        return Repository(root, mark)
+    pointer = _first_line(mark)
+    if not pointer.startswith("gitdir:"):
+        raise NotARepository(f"{mark} does not point to a git folder; run `git init` in {root}.")
+    git_dir = _real(root / pointer.removeprefix("gitdir:").strip())
+    if _is_worktree_of(git_dir, root):
+        common = _real(git_dir / (_first_line(git_dir / "commondir") or "."))
+        return Repository(root, git_dir, (common,) if git_dir.is_relative_to(common) else (git_dir, common))
+    if _is_submodule_of(git_dir, root):
+        return Repository(root, git_dir, (git_dir,))
+    raise NotARepository(f"{mark} points to {git_dir}, which does not point back; repair it with git first.")
+
+
+def _is_worktree_of(git_dir: Path, root: Path) -> bool:
+    """The pointer is the repository's own word; the way back is not, so it has to exist too."""
+    back = _first_line(git_dir / "gitdir")
+    return bool(back) and _real(Path(back)) == root / ".git"
+
+
+def _is_submodule_of(git_dir: Path, root: Path) -> bool:
+    try:
+        config = (git_dir / "config").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    match = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", config, re.MULTILINE)
+    return match is not None and _real(git_dir / match[1]) == root
+
+
+def _first_line(path: Path) -> str:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            return file.readline(4096).strip()
+    except OSError:
+        return ""
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))

@@ -1,0 +1,99 @@
+"""Private folders on the host: one for the files of this session, one for what outlives it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import platformdirs
+
+from sandbox.errors import SandboxError
+
+
+class Scratch:
+    """A folder of mode 0700 that vanishes on `close`; one left by a killed process goes at the next start.
+
+    It lies in the user's cache rather than in /tmp, which is often memory, and so that a copy of the
+    workspace can share its blocks where the file system can do that.
+    """
+
+    def __init__(self, root: Path) -> None:
+        parent = _private(Path(platformdirs.user_cache_dir("ostro", appauthor=False)) / "scratch", root)
+        _sweep(parent)
+        self.path = Path(tempfile.mkdtemp(prefix="s-", dir=parent))
+        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def folder(self, prefix: str) -> Path:
+        return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=self.path))
+
+    def close(self) -> None:
+        if self._lock < 0:
+            return
+        remove_tree(self.path)
+        os.close(self._lock)
+        self._lock = -1
+
+
+def store_folder(root: Path) -> Path:
+    """Where the snapshots of the repository at `root` are kept, from session to session."""
+    key = hashlib.sha256(os.fsencode(root)).hexdigest()[:24]
+    return _private(Path(platformdirs.user_state_dir("ostro", appauthor=False)) / "snapshots" / key, root)
+
+
+def remove_tree(path: Path) -> None:
+    """Removes a tree without following links, also where a program took away its own permissions."""
+
+    def allow(function: object, failed: str, _error: object) -> None:
+        with contextlib.suppress(OSError):
+            os.chmod(os.path.dirname(failed), stat.S_IRWXU)
+            if not os.path.islink(failed) and os.path.isdir(failed):
+                os.chmod(failed, stat.S_IRWXU)
+                shutil.rmtree(failed, ignore_errors=True)
+            else:
+                os.unlink(failed)
+
+    shutil.rmtree(path, onerror=allow)
+    if path.exists():
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _private(folder: Path, root: Path) -> Path:
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        real = Path(os.path.realpath(folder))
+        if real.is_relative_to(root):
+            raise SandboxError(
+                f"Ostro's own files would lie in the workspace ({real}); set XDG_STATE_HOME and XDG_CACHE_HOME to "
+                "folders outside it."
+            )
+        # Fails where the folder is another user's: whoever owns it could plant what we later run on.
+        os.chmod(real, 0o700)
+        return real
+    except OSError as problem:
+        raise SandboxError(
+            f"Ostro cannot use its own folder {folder} ({problem.strerror}); set XDG_STATE_HOME and "
+            "XDG_CACHE_HOME to folders you can write."
+        ) from None
+
+
+def _sweep(parent: Path) -> None:
+    """Removes scratch folders whose owner is gone: nobody holds their lock."""
+    for folder in parent.glob("s-*"):
+        try:
+            lock = os.open(folder / "lock", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(folder)
+        except OSError:
+            continue
+        finally:
+            os.close(lock)

@@ -1,0 +1,191 @@
+"""The user's own programs inside the sandbox: which PATH, and which folders have to be readable.
+
+Home folders are hidden, yet Python, Node or Rust often live in one (pyenv, nvm, cargo, pipx, uv).
+What the caller's PATH and VIRTUAL_ENV lead to is bound read-only: the installation, never the home
+folder around it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+PROGRAM_FOLDERS = {"bin", "sbin", "shims", "condabin", "libexec"}
+INSTALLATION_MARKS = ("lib", "lib64", "libexec", "versions", "installs", "conda-meta", "pyvenv.cfg")
+# Variables that version managers' shims need, with the place each takes when it is not set.
+ROOT_VARIABLES: dict[str, str | None] = {
+    "PYENV_ROOT": ".pyenv",
+    "RBENV_ROOT": ".rbenv",
+    "ASDF_DATA_DIR": ".asdf",
+    "RUSTUP_HOME": ".rustup",
+    "CONDA_PREFIX": None,
+    "JAVA_HOME": None,
+    "GOROOT": None,
+}
+PASSED_ON = {
+    "LANG", "LANGUAGE", "TERM", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "PYENV_VERSION", "PYTHONPATH",
+    "PYTHONHASHSEED", "PYTHONUTF8", "PYTHONWARNINGS", "PYTHONIOENCODING", "PYTHONSAFEPATH",
+    "PYTHONNOUSERSITE", "RUSTUP_TOOLCHAIN", *ROOT_VARIABLES,
+}  # fmt: skip
+MOST_PROGRAMS = 4000
+
+
+@dataclass(frozen=True)
+class Toolchain:
+    path: tuple[str, ...]
+    """PATH entries, in the caller's order, without those in the workspace that need a look by git."""
+    undecided: tuple[str, ...]
+    """PATH entries in the workspace that no virtual environment owns: kept only if git tracks them."""
+    readable: tuple[Path, ...]
+    """Files and folders under a hidden folder that the programs need, parents before children."""
+
+
+def survey(environ: Mapping[str, str], root: Path, hidden: Sequence[Path], home: Path) -> Toolchain:
+    """What the caller's PATH and its companions need. Reads the host's file system, changes nothing."""
+    search = _Search(root, hidden, home)
+    path: list[str] = []
+    undecided: list[str] = []
+    for entry in dict.fromkeys(environ.get("PATH", os.defpath).split(os.pathsep)):
+        if not os.path.isabs(entry) or not os.path.isdir(entry):
+            continue
+        if _inside(Path(entry), root):
+            (path if _owned_by_venv(Path(entry), root) else undecided).append(entry)
+            continue
+        path.append(entry)
+        search.add_folder(Path(entry))
+    venv = environ.get("VIRTUAL_ENV")
+    if venv and os.path.isabs(venv) and os.path.isdir(venv):
+        search.add_folder(Path(venv) / "bin")
+    for variable, default in ROOT_VARIABLES.items():
+        place = environ.get(variable) or (str(home / default) if default else "")
+        if os.path.isabs(place) and os.path.isdir(place):
+            search.add_installation(Path(place))
+    for site in sorted((home / ".local" / "lib").glob("python3*")):
+        search.add(site)
+    search.add_own_python()
+    search.add_workspace_venvs()
+    return Toolchain(tuple(path), tuple(undecided), search.found())
+
+
+def passed_on(environ: Mapping[str, str]) -> dict[str, str]:
+    """The allow-listed part of the caller's environment; PATH and HOME are set by the policy."""
+    return {k: v for k, v in environ.items() if k in PASSED_ON or k.startswith("LC_")}
+
+
+def own_python() -> Path:
+    """The interpreter that runs our stdlib-only programs inside, outside any virtual environment."""
+    return Path(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
+
+
+def workspace_venvs(root: Path) -> list[Path]:
+    """Virtual environments right below `root` (real folders, not links)."""
+    try:
+        with os.scandir(root) as entries:
+            folders = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    return sorted(f for f in folders if os.path.lexists(f / "pyvenv.cfg"))
+
+
+class _Search:
+    def __init__(self, root: Path, hidden: Sequence[Path], home: Path) -> None:
+        self._root = root
+        self._hidden = [Path(os.path.realpath(h)) for h in hidden]
+        self._broad = {*self._hidden, home, home / ".local", home / ".cargo", home / ".config"}
+        self._found: set[Path] = set()
+
+    def found(self) -> tuple[Path, ...]:
+        tops = [p for p in self._found if not any(q != p and _inside(p, q) for q in self._found)]
+        return tuple(sorted(tops, key=lambda p: (len(p.parts), str(p))))
+
+    def add(self, path: Path) -> None:
+        """Binds `path` itself, where it would be hidden and is not as wide as a home folder."""
+        if self._is_hidden(path) and not self._too_wide(path) and path.exists():
+            self._found.add(path)
+
+    def add_installation(self, prefix: Path) -> bool:
+        real = Path(os.path.realpath(prefix))
+        for place in (prefix, real):
+            if self._too_wide(place) or not any((place / mark).exists() for mark in INSTALLATION_MARKS):
+                return False
+        self.add(prefix)
+        self.add(real)
+        self._add_programs(real / "bin", python_only=True)
+        return True
+
+    def add_folder(self, folder: Path) -> None:
+        """A folder of programs: its installation where it has one of its own, else just the folder."""
+        if folder.name in PROGRAM_FOLDERS and self.add_installation(folder.parent):
+            return
+        self.add(folder)
+        self._add_programs(folder, python_only=False)
+
+    def add_own_python(self) -> None:
+        if self.add_installation(Path(sys.base_prefix)):
+            return
+        version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+        for place in (own_python(), Path(sys.base_prefix) / "lib" / version):
+            self.add(place)
+
+    def add_workspace_venvs(self) -> None:
+        # What a link in the repository names is the repository's word: only a whole Python
+        # installation is bound for it, never a single file or an arbitrary folder.
+        for venv in workspace_venvs(self._root):
+            for step in _links(venv / "bin" / "python"):
+                prefix = step.parent.parent
+                if not _inside(prefix, self._root) and _is_python(prefix):
+                    self.add_installation(prefix)
+
+    def _add_programs(self, folder: Path, *, python_only: bool) -> None:
+        """Follows the links among a folder's programs (pipx, uv tool, nvm, a venv's python)."""
+        try:
+            names = sorted(os.listdir(folder))[:MOST_PROGRAMS]
+        except OSError:
+            return
+        for name in names:
+            if python_only and not name.startswith("python"):
+                continue
+            for step in _links(folder / name)[1:]:
+                if _inside(step, self._root) or not self._is_hidden(step) or self._covered(step):
+                    continue
+                if step.parent.name not in PROGRAM_FOLDERS or not self.add_installation(step.parent.parent):
+                    self.add(step)
+
+    def _covered(self, path: Path) -> bool:
+        return any(_inside(path, found) for found in self._found)
+
+    def _is_hidden(self, path: Path) -> bool:
+        return any(_inside(path, hidden) for hidden in self._hidden)
+
+    def _too_wide(self, path: Path) -> bool:
+        real = Path(os.path.realpath(path))
+        return _inside(self._root, real) or any(_inside(broad, real) for broad in self._broad)
+
+
+def _links(path: Path) -> list[Path]:
+    """`path` and every place its chain of links goes through, at most 16 of them."""
+    steps = [path]
+    while len(steps) < 16 and steps[-1].is_symlink():
+        here = steps[-1]
+        steps.append(Path(os.path.normpath(here.parent / os.readlink(here))))
+    real = Path(os.path.realpath(path))
+    return steps if real == steps[-1] or not real.exists() else [*steps, real]
+
+
+def _is_python(prefix: Path) -> bool:
+    return any(prefix.glob("lib/python3*/os.py")) and any(prefix.glob("bin/python3*"))
+
+
+def _owned_by_venv(folder: Path, root: Path) -> bool:
+    return _inside(folder.parent, root) and (folder.parent / "pyvenv.cfg").is_file()
+
+
+def _inside(path: Path, folder: Path) -> bool:
+    return path == folder or path.is_relative_to(folder)
+
+
+def join_path(entries: Iterable[str]) -> str:
+    return os.pathsep.join(entries) or os.defpath

@@ -1,0 +1,224 @@
+"""One tree of files, the repository itself or a fork, and all that may be done with it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.files import Entry, Files
+from sandbox.launcher import Launcher
+from sandbox.limits import Completed, Limits
+from sandbox.policy import Mount, Policy, workspace_mounts
+from sandbox.scratch import Scratch, remove_tree
+from sandbox.snapshots import Snapshots, Store
+from sandbox.toolchain import own_python, workspace_venvs
+
+COPIER = Path(__file__).with_name("tree_copy.py")
+COPIER_INSIDE = Path("/run/ostro/tree_copy.py")
+FORK_INSIDE = Path("/run/ostro/fork")
+COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
+LARGEST_GIT = 64 << 20
+"""Bytes of `.git` up to which a fork has its own; a larger one is shared, read-only."""
+SHARED_FOLDERS = ("node_modules",)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What all workspaces of one sandbox have in common."""
+
+    launcher: Launcher
+    policy: Policy
+    limits: Limits
+    store: Store
+    scratch: Scratch
+    forks: set[Workspace]
+
+
+class Workspace:
+    """A working tree. Commands see it at `root`, whatever folder of the host holds it."""
+
+    def __init__(
+        self, room: Room, source: Path, *, extra: Sequence[Mount] = (), git_writable: bool = True
+    ) -> None:
+        self._room = room
+        self._source = source
+        bare = room.launcher.bubblewrap is None
+        self.root = source if bare else room.policy.root
+        """The path of the tree as programs see it: the repository's own, for a fork as well."""
+        mounts = (*workspace_mounts(source, self.root, git_writable=git_writable), *extra)
+        policy = room.policy.with_mounts(*mounts)
+        if bare:
+            policy = _at(policy, source)
+        self._policy = policy
+        self._files = Files(room.launcher, policy, room.limits)
+        self._snapshots = Snapshots(room.launcher, policy, room.store, room.scratch.folder("index"))
+        self._turn = asyncio.Lock()
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        cwd: str = ".",
+        seconds: float | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: bytes | None = None,
+        on_output: Callable[[str], None] | None = None,
+        extra_ro: Sequence[Path] = (),
+    ) -> Completed:
+        """Runs a program to its end; nothing it started survives it.
+
+        `cwd` is relative to the workspace. `env` comes on top of the sandbox's own environment.
+        `extra_ro` names files and folders of the host to be readable at the same path. Raises
+        SandboxError where it could not be started at all; a missing program is exit code 127.
+        """
+        limits = self._room.limits
+        if seconds is not None:
+            limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
+        extra = [Mount(Path(os.path.realpath(p)), p) for p in extra_ro]
+        done = await self._room.launcher.run(
+            self._policy.with_mounts(*extra), argv, cwd=self._folder(cwd), limits=limits, env=env, stdin=stdin,
+            on_output=on_output,
+        )  # fmt: skip
+        return Completed(
+            argv=tuple(argv),
+            exit_code=done.exit_code,
+            output=done.stdout.text(),
+            seconds=done.seconds,
+            timed_out=done.timed_out,
+            output_cut=done.stdout.cut,
+        )
+
+    async def read(self, path: str) -> bytes:
+        """A regular file's content. Raises FileProblem."""
+        return (await self._files.ask({"op": "read", "path": path}))[1]
+
+    async def write(self, path: str, data: bytes) -> None:
+        """Replaces or creates a file in one step and keeps its mode; makes missing folders. Raises FileProblem."""
+        await self._files.ask({"op": "write", "path": path}, data)
+
+    async def exists(self, path: str) -> bool:
+        """Whether a file, folder or link target is there. Raises FileProblem for a path that leaves."""
+        return bool((await self._files.ask({"op": "exists", "path": path}))[0]["exists"])
+
+    async def remove(self, path: str) -> None:
+        """Deletes a file, a link (not its target) or an empty folder. Raises FileProblem."""
+        await self._files.ask({"op": "remove", "path": path})
+
+    async def listing(
+        self, path: str = ".", *, recursive: bool = False, ignored: bool = False
+    ) -> list[Entry]:
+        """What is in a folder, `.git` left out, sorted by path; without `ignored`, only what git would see."""
+        answer, _ = await self._files.ask({"op": "list", "path": path, "recursive": recursive and ignored})
+        if ignored:
+            return _entries(answer["entries"])
+        prefix = "" if os.path.normpath(path) == "." else os.path.normpath(path) + "/"
+        names = await self._snapshots.visible(prefix.rstrip("/"))
+        folders = {parent for name in names for parent in _parents(name)}
+        wanted = sorted(n for n in {*names, *folders} if n.startswith(prefix) and n != prefix.rstrip("/"))
+        if not recursive:
+            wanted = [name for name in wanted if "/" not in name[len(prefix) :]]
+        answer, _ = await self._files.ask({"op": "look", "paths": wanted})
+        return _entries(answer["entries"])
+
+    async def snapshot(self) -> str:
+        """Records the tracked and the untracked, not ignored, files; returns the tree's id."""
+        async with self._turn:
+            return await self._snapshots.record()
+
+    async def diff(self, a: str, b: str) -> str:
+        """`git diff --binary` from snapshot `a` to snapshot `b`, fit for `git apply`."""
+        return await self._snapshots.diff(a, b)
+
+    async def changed(self, a: str, b: str) -> list[str]:
+        """The paths that differ between two snapshots."""
+        return await self._snapshots.changed(a, b)
+
+    async def restore(self, tree: str, paths: Sequence[str] | None = None) -> None:
+        """Puts files back as they are in snapshot `tree`, all of them or `paths` (files or folders).
+
+        A file that the snapshot does not have is deleted, unless it is ignored.
+        """
+        async with self._turn:
+            await self._snapshots.restore(tree, paths)
+
+    async def fork(self) -> Workspace:
+        """A copy of the tree as it is now, seen by its commands at the same path.
+
+        Virtual environments and node_modules right below the root are shared read-only, and so is
+        a large `.git`.
+        """
+        shared = [p.name for p in workspace_venvs(self._source)]
+        shared += [n for n in SHARED_FOLDERS if _is_folder(self._source / n)]
+        git_shared = _is_folder(self._source / ".git") and _larger(self._source / ".git", LARGEST_GIT)
+        target = self._room.scratch.folder("fork")
+        launcher = self._room.launcher
+        bare = launcher.bubblewrap is None
+        script, into = (COPIER, target) if bare else (COPIER_INSIDE, FORK_INSIDE)
+        if bare:
+            # Without mounts nothing can be shared.
+            shared, git_shared = [], False
+        empty = [*shared, ".git"] if git_shared else shared
+        policy = self._policy.with_mounts(Mount(COPIER, script), Mount(target, into, writable=True))
+        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(self.root), str(into), *empty]
+        try:
+            done = await launcher.run(policy, argv, cwd=self.root, limits=COPY_LIMITS)
+            if done.exit_code != 0:
+                why = done.stdout.text().strip().splitlines() or ["no reason given"]
+                raise SandboxError(f"The workspace could not be copied: {why[-1]}.")
+            extra = [Mount(self._source / name, self.root / name) for name in empty]
+            fork = Workspace(self._room, target, extra=extra, git_writable=not git_shared)
+        except BaseException:
+            await asyncio.to_thread(remove_tree, target)
+            raise
+        self._room.forks.add(fork)
+        return fork
+
+    async def discard(self) -> None:
+        """Ends a fork: its file server stops and its copy is deleted. The repository itself stays."""
+        await self.close()
+        if self not in self._room.forks:
+            return
+        self._room.forks.discard(self)
+        await asyncio.to_thread(remove_tree, self._source)
+
+    async def close(self) -> None:
+        await self._files.close()
+
+    def _folder(self, cwd: str) -> Path:
+        relative = os.path.relpath(cwd, self.root) if os.path.isabs(cwd) else os.path.normpath(cwd)
+        if relative.split("/")[0] == "..":
+            raise SandboxError(f"{cwd!r} is outside the workspace; commands start in a folder of it.")
+        return self.root / relative
+
+
+def _at(policy: Policy, root: Path) -> Policy:
+    from dataclasses import replace
+
+    return replace(policy, root=root)
+
+
+def _entries(found: Sequence[Sequence]) -> list[Entry]:
+    return [Entry(path, kind, size) for path, kind, size in sorted(found)]
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split("/")[:-1]
+    return ["/".join(parts[: i + 1]) for i in range(len(parts))]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _larger(folder: Path, limit: int) -> bool:
+    total = 0
+    for here, _folders, files in os.walk(folder):
+        for name in files:
+            total += os.lstat(os.path.join(here, name)).st_size
+            if total > limit:
+                return True
+    return False
