@@ -1,0 +1,60 @@
+"""Which KV cache to go on from: the kept sequence that shares the longest prefix with a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from engine.kv_cache import KVCache
+
+KEEP_SHARE = 0.75
+"""A sequence is cut back in place if at least this share of it stays; else its prefix is copied, so
+that a side request does not destroy a long conversation."""
+
+
+def common_prefix(a: list[int], b: list[int]) -> int:
+    limit = min(len(a), len(b))
+    if a[:limit] == b[:limit]:
+        return limit
+    return next(n for n in range(limit) if a[n] != b[n])
+
+
+class PrefixCache:
+    """A few kept sequences, the least recently used evicted first, within `budget` bytes."""
+
+    def __init__(self, new: Callable[[], KVCache], budget: int):
+        self._new = new
+        self._budget = budget
+        self._kept: list[KVCache] = []
+
+    def longest(self, ids: list[int]) -> int:
+        """How many leading tokens of `ids` are held."""
+        return max((common_prefix(cache.ids, ids) for cache in self._kept), default=0)
+
+    def take(self, ids: list[int], keep: int | None = None) -> KVCache:
+        """A cache that holds the longest known prefix of `ids` (at most `keep` tokens), and no more."""
+        best = max(self._kept, key=lambda cache: common_prefix(cache.ids, ids), default=None)
+        shared = 0 if best is None else common_prefix(best.ids, ids)
+        if keep is not None:
+            shared = min(shared, keep)
+        if best is None or shared == 0:
+            chosen = self._new()
+        elif shared >= KEEP_SHARE * len(best):
+            self._kept.remove(best)
+            best.truncate(shared)
+            chosen = best
+        else:
+            chosen = best.copy(shared)
+        self._kept.append(chosen)
+        self._evict(chosen)
+        return chosen
+
+    def touch(self, cache: KVCache) -> None:
+        """Mark as most recently used, after it grew."""
+        self._kept.remove(cache)
+        self._kept.append(cache)
+        self._evict(cache)
+
+    def _evict(self, in_use: KVCache) -> None:
+        while len(self._kept) > 1 and sum(cache.bytes for cache in self._kept) > self._budget:
+            oldest = next(cache for cache in self._kept if cache is not in_use)
+            self._kept.remove(oldest)
