@@ -153,7 +153,7 @@ def _stream(client: httpx.Client, url: str, model: CatalogueModel, partial: Part
         if size != str(model.bytes):
             raise SourceFailed("holds another file under this name")
         skip = 0 if resumed else start
-        for block in answer.iter_raw(READ_BYTES):
+        for block in answer.iter_raw():
             partial.append(block[skip:])
             skip = max(0, skip - len(block))
 

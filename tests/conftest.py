@@ -20,7 +20,7 @@ GitRepo = Callable[..., Path]
 
 @pytest.fixture(scope="session", autouse=True)
 def isolated_home() -> Iterator[Path]:
-    """HOME and the XDG folders are empty ones of this run; only the cache, where the models lie, is the user's.
+    """HOME and the XDG folders are fresh; only the cache, where the models lie, is the user's.
 
     The path is short, because Unix sockets lie under it and theirs may have 107 bytes at most.
     """
