@@ -96,7 +96,9 @@ class _Function:
         self.attributes = attributes
         self.callees = {call.func for call in ast.walk(node) if isinstance(call, ast.Call)}
         self.called_attributes = {c.attr for c in self.callees if isinstance(c, ast.Attribute)}
-        self.strings = sorted({s.value for s in self._nodes() if _is_text(s)})
+        self.strings = sorted(
+            {s.value for s in self._nodes() if isinstance(s, ast.Constant) and isinstance(s.value, str)}
+        )
         self.bound = self._bound_names()
 
     def edits(self) -> Iterator[Edit]:
