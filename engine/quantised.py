@@ -40,7 +40,7 @@ class QuantisedLinear:
     """y = x W^T (+ b), with W [rows, columns] held as packed int8."""
 
     def __init__(self, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None = None):
-        """`weight` int8 [rows, columns] within [-127, 127]; `scales` float32 [rows]; `bias` float32 [rows]."""
+        """`weight` int8 [rows, columns] in [-127, 127]; `scales` and `bias` float32 [rows]."""
         self.rows, self.columns = weight.shape
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the deprecation of quantised tensors, 2.13

@@ -33,6 +33,7 @@ class Cancelled(Exception):
 class Runtime:
     def __init__(self, file: GgufFile, model: Qwen2Model):
         self.name: str = file.metadata.get("general.name", file.path.stem)
+        self.path = file.path
         self.architecture = file.architecture
         self.context = model.context
         self.tokenizer = Tokenizer(file)
@@ -41,7 +42,7 @@ class Runtime:
         self.last_cached = 0
         """Of the last prompt, the tokens whose keys and values were already held."""
         self._model = model
-        self._cache = PrefixCache(model.new_cache, CACHE_BUDGET)
+        self.forget()
 
     @classmethod
     def load(
@@ -63,6 +64,10 @@ class Runtime:
     def cached_prefix(self, ids: list[int]) -> int:
         """How many leading tokens of a prompt would not have to be prefilled."""
         return min(self._cache.longest(ids), max(len(ids) - 1, 0))
+
+    def forget(self) -> None:
+        """Drop every kept prefix."""
+        self._cache = PrefixCache(self._model.new_cache, CACHE_BUDGET)
 
     def generate(
         self,
@@ -121,8 +126,10 @@ class Runtime:
             normaliser = logits.logsumexp(dim=-1, keepdim=True)
             of_stood = (logits.gather(1, stood) - normaliser)[:, 0].tolist()
             others = (logits.scatter(1, stood, float("-inf")) - normaliser).topk(top)
-            for logprob, ids, logprobs in zip(of_stood, others.indices.tolist(), others.values.tolist()):
-                scored.append((logprob, list(zip(ids, logprobs))))
+            for logprob, ids, logprobs in zip(
+                of_stood, others.indices.tolist(), others.values.tolist(), strict=True
+            ):
+                scored.append((logprob, list(zip(ids, logprobs, strict=True))))
         return scored
 
     @torch.inference_mode()
@@ -164,12 +171,12 @@ class Runtime:
             hidden = model.decode_branches([taken[n][-1] for n in alive], cache, lengths, tails)
             logprobs = torch.log_softmax(model.logits(hidden), dim=-1)
             best = logprobs.max(dim=-1)
-            for n, logprob, token_id in zip(alive, best.values.tolist(), best.indices.tolist()):
+            for n, logprob, token_id in zip(alive, best.values.tolist(), best.indices.tolist(), strict=True):
                 totals[n] += logprob
                 taken[n].append(token_id)
         for n, ids in enumerate(taken):
             stopped[n] = self._ended(ids, stop)
-        return list(zip(taken, totals, stopped))
+        return list(zip(taken, totals, stopped, strict=True))
 
     def _first_logprobs(self, cache: KVCache, before: int, starts: Sequence[tuple[int, int]]) -> list[float]:
         """Log-probability of each forced token at its place: one pass over the tokens before them."""
@@ -206,9 +213,10 @@ class Runtime:
         return torch.cat(hidden)
 
     def _fits(self, prefix: list[int], text: list[int]) -> None:
-        if len(prefix) + len(text) >= self.context:
+        length = len(prefix) + len(text)
+        if length >= self.context:
             raise ContextOverflow(
-                f"The text has {len(prefix) + len(text):,} tokens; this model's context holds {self.context:,}."
+                f"The text has {length:,} tokens; this model's context holds {self.context:,}."
             )
 
     def _beginning(self) -> int:

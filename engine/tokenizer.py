@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import codecs
 
-from tokenizers import Regex, Tokenizer as FastTokenizer, decoders, pre_tokenizers
+from tokenizers import Regex, decoders, pre_tokenizers
+from tokenizers import Tokenizer as FastTokenizer
 from tokenizers.models import BPE
-from tokenizers.normalizers import NFC
 
-from engine.errors import UnsupportedModel
+from engine.errors import BadModelFile, UnsupportedModel
 from engine.gguf_file import GgufFile
 
 # How text is split before merges, by `tokenizer.ggml.pre`: the published tokenizer.json's pattern.
@@ -48,8 +48,13 @@ class Tokenizer:
         self._bytes_of = _byte_alphabet()
         merges = [tuple(merge.split(" ", 1)) for merge in metadata["tokenizer.ggml.merges"]]
         vocabulary = {token: n for n, token in enumerate(self._tokens) if n not in self._special_ids}
+        if any("".join(merge) not in vocabulary for merge in merges):
+            raise BadModelFile(
+                f"{file.path} has merges that make no token of its vocabulary; fetch it again."
+            )
         fast = FastTokenizer(BPE(vocab=vocabulary, merges=merges, fuse_unk=False, byte_fallback=False))
-        fast.normalizer = NFC()
+        # No normaliser: the published tokenizer.json composes characters (NFC), but a file's text must come
+        # back as it is. llama.cpp does the same.
         fast.pre_tokenizer = pre_tokenizers.Sequence(
             [
                 pre_tokenizers.Split(Regex(SPLITS[split]), behavior="isolated"),
