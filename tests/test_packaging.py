@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import GitRepo
+
 ROOT = Path(__file__).parents[1]
 ROOMS = ("tui", "agent", "tools", "sandbox", "engine")
 
@@ -53,20 +55,14 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hostile_repository(tmp_path: Path) -> Path:
+def hostile_repository(tmp_path: Path, git_repo: GitRepo) -> Path:
     """A repository whose own modules have the names of Ostro's rooms; importing one leaves a mark."""
-    repo = tmp_path / "hostile"
-    repo.mkdir()
     trap = f"open({str(tmp_path / 'imported')!r}, 'a').write(__name__)\n"
-    for name in ("agent.py", "sandbox.py", "tools/__init__.py", "engine/__init__.py", "tui/__init__.py"):
-        (repo / name).parent.mkdir(exist_ok=True)
-        (repo / name).write_text(trap)
-    for name in ("command_line.py", "catalogue.py", "request.py", "__main__.py"):
-        (repo / "tui" / name).write_text(trap)
-        (repo / "engine" / name).write_text(trap)
-    for name in ("pydantic.py", "platformdirs.py", "torch.py"):
-        (repo / name).write_text(trap)
-    return repo
+    modules = ["agent.py", "sandbox.py", "pydantic.py", "platformdirs.py", "torch.py", "tools/__init__.py"]
+    for room in ("engine", "tui"):
+        names = ("__init__", "command_line", "catalogue", "client", "host", "request")
+        modules += [f"{room}/{name}.py" for name in names]
+    return git_repo(dict.fromkeys(modules, trap) | {"broken.gguf": b"GGUF"})
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -97,24 +93,38 @@ def test_the_installed_command_starts(installed: Path, tmp_path: Path):
     assert "models" in done.stdout
 
 
-@pytest.mark.parametrize("command", [["--help"], ["models", "list"], ["fix", "--", "true"]])
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("--help", 0),
+        ("models list", 0),
+        ("fix -- true", 0),
+        ("fix --model broken.gguf -- false", 3),  # as far as the engine's process
+    ],
+)
 @pytest.mark.parametrize("entry", ["script", "module"])
 def test_a_repository_cannot_replace_a_room(
-    entry: str, command: list[str], installed: Path, hostile_repository: Path
+    entry: str, command: str, code: int, installed: Path, hostile_repository: Path
 ):
     start = [str(installed / "ostro")] if entry == "script" else [str(installed / "python"), "-m", "ostro"]
-    for path in (".", "", f":{hostile_repository}", f"{hostile_repository.parent}/./hostile"):
+    for path in (".", f":{hostile_repository}"):
         done = subprocess.run(
-            [*start, *command],
+            [*start, *command.split()],
             cwd=hostile_repository,
             env=environment(PYTHONPATH=path),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
         )
-        assert "Traceback" not in done.stderr
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
         assert not (hostile_repository.parent / "imported").exists(), done.stderr
-        assert done.stdout
+
+
+def test_the_traps_work(installed: Path, hostile_repository: Path):
+    code = "import agent, engine.client, tui.command_line"
+    subprocess.run([installed / "python", "-c", code], cwd=hostile_repository, env=environment(), check=True)
+    marks = (hostile_repository.parent / "imported").read_text()
+    assert marks == "agent" + "engine" + "engine.client" + "tui" + "tui.command_line"
 
 
 def test_the_users_pythonpath_stays_in_the_environment(installed: Path, tmp_path: Path):
