@@ -18,6 +18,7 @@ TORCH ?= torch==2.13.*
 SEED ?= 1
 VENV := .venv
 BIN := $(VENV)/bin
+COMMA := ,
 PACKAGES := tmux ripgrep chromium bubblewrap
 
 help:
@@ -43,7 +44,7 @@ $(BIN)/python:
 
 $(VENV)/.torch: | $(BIN)/python
 	$(if $(shell $(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null),\
-	@echo "==> Keeping the torch that $(VENV) already has",\
+	@echo "==> Keeping the torch that is in $(VENV) (make clean removes it)",\
 	$(call pip_install,==> Installing $(TORCH) (some 200 MB for a CPU build; several GB for a GPU build),$(TORCH)))
 	@touch $@
 
@@ -53,7 +54,7 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.torch
 
 run: $(VENV)/.installed
 	@$(BIN)/ostro models pull qwen2.5-coder-1.5b
-	@$(BIN)/python bench/demo.py --seed $(SEED)
+	@$(BIN)/python -m bench.demo --seed $(SEED)
 
 models: $(VENV)/.installed
 	@$(BIN)/ostro models pull qwen2.5-coder-0.5b
@@ -68,9 +69,13 @@ check: $(VENV)/.installed
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
-bench: models
-	@$(BIN)/python bench/engine.py
-	@$(BIN)/python bench/tasks.py
+$(VENV)/.llama: $(VENV)/.installed
+	$(call pip_install,==> Installing llama-cpp-python$(COMMA) which the engine is measured against (it may be compiled: ten minutes),llama-cpp-python)
+	@touch $@
+
+bench: models $(VENV)/.llama
+	@$(BIN)/python -m bench.engine
+	@$(BIN)/python -m bench.tasks run --set all
 
 setup:
 	@if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); \
@@ -78,4 +83,4 @@ setup:
 	else echo "This needs administrator rights. Run: sudo apt-get install $(PACKAGES)"; fi
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

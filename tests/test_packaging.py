@@ -27,7 +27,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE", "ostro.py"):
         shutil.copy(ROOT / name, source / name)
     for name in (*ROOMS, "tests", "bench"):
-        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "runs"))
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__", "results"))
     options = ["--no-deps", "--no-build-isolation", "--quiet", "--wheel-dir", str(built)]
     subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
     return next(built.glob("ostro-*.whl"))
