@@ -22,27 +22,29 @@ COMMA := ,
 PACKAGES := tmux ripgrep chromium bubblewrap
 
 help:
-	@sed -n 's/^# \{0,1\}//p' Makefile
+	@sed -n '/^#/!q; s/^# \{0,1\}//p' Makefile
 
 # Quiet pip says nothing for minutes, so this says how much has arrived. The loop ends with its shell.
 define pip_install
 	@echo "$(1)"
 	@mkdir -p $(VENV)/tmp; \
-	( while sleep 10 && kill -0 $$$$ 2>/dev/null; do \
+	( while sleep 10 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do \
 	    echo "    $$(du -sm $(VENV) 2>/dev/null | cut -f1) MB so far"; done ) & ticker=$$!; \
 	trap "kill $$ticker 2>/dev/null" EXIT INT TERM; \
-	TMPDIR=$(CURDIR)/$(VENV)/tmp $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input $(2)
+	TMPDIR=$(CURDIR)/$(VENV)/tmp $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input $(2) || \
+	  { echo "That failed: see above, check the network, and run make again; it goes on from here." >&2; exit 1; }
 	@rm -rf $(VENV)/tmp
 endef
 
-$(BIN)/python:
+$(VENV)/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || \
 	  { echo "Ostro needs Python 3.11 or newer; '$(PYTHON)' is not: install it, or name one with PYTHON=/path/to/python3.11." >&2; exit 1; }
 	@echo "==> Creating $(VENV) with $$($(PYTHON) --version)"
 	@$(PYTHON) -m venv $(VENV) >/dev/null || \
 	  { rm -rf $(VENV); echo "'$(PYTHON)' cannot create virtual environments: install its venv module (on Debian: apt-get install python3-venv)." >&2; exit 1; }
+	@touch $@
 
-$(VENV)/.torch: | $(BIN)/python
+$(VENV)/.torch: | $(VENV)/.created
 	$(if $(shell $(BIN)/python -c 'import importlib.metadata as m; print(m.version("torch"))' 2>/dev/null),\
 	@echo "==> Keeping the torch that is in $(VENV) (make clean removes it)",\
 	$(call pip_install,==> Installing $(TORCH) (some 200 MB for a CPU build; several GB for a GPU build),$(TORCH)))
