@@ -31,7 +31,7 @@ define pip_install
 	( while sleep 10 >/dev/null 2>&1 && kill -0 $$$$ 2>/dev/null; do \
 	    echo "    $$(du -sm $(VENV) 2>/dev/null | cut -f1) MB so far"; done ) & ticker=$$!; \
 	trap "kill $$ticker 2>/dev/null" EXIT INT TERM; \
-	TMPDIR=$(CURDIR)/$(VENV)/tmp $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input $(2) || \
+	TMPDIR="$(CURDIR)/$(VENV)/tmp" $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input $(2) || \
 	  { echo "That failed: see above, check the network, and run make again; it goes on from here." >&2; exit 1; }
 	@rm -rf $(VENV)/tmp
 endef
