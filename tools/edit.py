@@ -84,10 +84,18 @@ def _with_line_ends(source: SourceText, places: tuple[match.Place, ...]) -> str:
     done = done_raw = 0
     for place in places:
         start_raw = done_raw + _raw_length(raw, done_raw, place.start - done)
-        pieces += [raw[done_raw:start_raw], place.replacement.replace("\n", source.newline)]
+        pieces += [raw[done_raw:start_raw], place.replacement.replace("\n", _line_end(source, start_raw))]
         done_raw = start_raw + _raw_length(raw, start_raw, place.end - place.start)
         done = place.end
     return "".join([*pieces, raw[done_raw:]])
+
+
+def _line_end(source: SourceText, at: int) -> str:
+    """How the line at this offset of the raw text ends; as most lines do, where it is the last one."""
+    end = source.raw.find("\n", at)
+    if end < 0:
+        return source.newline
+    return "\r\n" if source.raw[end - 1 : end] == "\r" else "\n"
 
 
 def _raw_length(raw: str, start: int, length: int) -> int:
@@ -109,7 +117,8 @@ def _done(path: str, before: str, places: tuple[match.Place, ...]) -> ToolResult
     lines = after.split("\n")
     start, stop = max(1, first - 2), min(len(lines), last + 2)
     shown = number(map(plain, lines[start - 1 : stop][:_SHOWN_LINES]), start)
-    where = f"{len(places)} places" if len(places) > 1 else f"line {first}"
+    count = len(places)
+    where = f"{count} places" if count > 1 else f"line {first}"
     note = "" if places[0].how == "exact" else " (matched but for white space; `new` was re-indented to fit)"
     diff = "\n".join(
         difflib.unified_diff(before.split("\n"), lines, f"a/{path}", f"b/{path}", n=2, lineterm="")
@@ -117,7 +126,7 @@ def _done(path: str, before: str, places: tuple[match.Place, ...]) -> ToolResult
     return ToolResult(
         ok=True,
         text="\n".join([f"Edited {path} at {where}{note}. It now reads:", *shown]),
-        data={"path": path, "how": places[0].how, "line": first, "places": len(places), "diff": plain(diff)},
+        data={"path": path, "how": places[0].how, "line": first, "places": count, "diff": plain(diff)},
     )
 
 

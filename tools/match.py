@@ -53,7 +53,7 @@ def find(text: str, old: str, new: str, *, replace_all: bool = False) -> Found |
     at the strictest of these that matches at all; `new` is then re-indented the same way. Lines that
     `old` and `new` share keep the file's own white space.
     """
-    starts = _occurrences(text, old)
+    starts = _occurrences(text, old, step=len(old) if replace_all else 1)
     if len(starts) == 1 or (starts and replace_all):
         return Found(tuple(Place(start, start + len(old), new, "exact") for start in starts))
     if starts:
@@ -93,13 +93,13 @@ def hanging(text: str, place: Place) -> Place | None:
     return Place(place.start, place.end, shifted, "white space")
 
 
-def _occurrences(text: str, old: str) -> list[int]:
-    """Where `old` begins, overlaps left out; nothing for an empty one."""
+def _occurrences(text: str, old: str, *, step: int) -> list[int]:
+    """Where `old` begins, looked for again `step` characters after each; nothing for an empty one."""
     found: list[int] = []
     at = text.find(old) if old else -1
     while at >= 0:
         found.append(at)
-        at = text.find(old, at + len(old))
+        at = text.find(old, at + step)
     return found
 
 

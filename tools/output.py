@@ -7,7 +7,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from tools.base import Arguments, Tool, ToolContext, ToolResult, failure
-from tools.numbered import number
+from tools.numbered import number, wrap
 
 
 class OutputArguments(Arguments):
@@ -30,7 +30,7 @@ class Output(Tool[OutputArguments]):
             known = ", ".join(ctx.outputs.ids()[-10:])
             have = f"there are {known}." if known else "no output was kept so far."
             return failure(f"There is no output {args.id!r}; {have}")
-        lines = text.removesuffix("\n").split("\n")
+        lines = wrap(text)
         if args.start > len(lines):
             return failure(f"Output {args.id} has {len(lines)} lines; there is no line {args.start}.")
         last = min(args.end or len(lines), len(lines))

@@ -31,7 +31,7 @@ class OutputStore:
         known = (path.stem[1:] for path in folder.glob("o*.txt"))
         for number in sorted(int(digits) for digits in known if digits.isdecimal()):
             self._last = number
-            self._hold(f"o{number}", (folder / f"o{number}.txt").read_text(encoding="utf-8", newline=""))
+            self._hold(f"o{number}", (folder / f"o{number}.txt").read_bytes().decode("utf-8", "replace"))
 
     def keep(self, text: str) -> str:
         """Keeps `text` and answers its id."""

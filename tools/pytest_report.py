@@ -16,13 +16,13 @@ __all__ = ["Failure", "Frame", "TestReport", "parse_report"]
 _RULE = re.compile(r"^=+ (?P<title>.+?) =+$")
 _HEADING = re.compile(r"^_+ (?P<title>.+?) _+$")
 _CAPTURED = re.compile(r"^-+ (?:Captured|generated) .*-+$")
-_SUMMARY = re.compile(r"^(?P<word>FAILED|ERROR|SUBFAIL(?:ED)?)(?P<sub>[(\[].*?[)\]])? (?P<rest>\S.*)$")
+_SUMMARY = re.compile(r"^(?:FAILED|ERROR|SUBFAIL(?:ED)?(?:\[.*?\])?(?: ?\(.*?\))?) (?P<rest>\S.*)$")
 _PROGRESS = re.compile(
     r"^(?:(?P<first>\S.*::.*?) (?:FAILED|ERROR)(?:\s+\[ *\d+%\])?"
     r"|\[gw\d+\] \[ *\d+%\] (?:FAILED|ERROR) (?P<later>\S.*?))\s*$"
 )
 _COUNTS = re.compile(r"^(?:=+ )?(?P<counts>\d+ [a-z ]+(?:, \d+ [a-z ]+)*) in \d+[.\d]*s\b")
-_COUNT = re.compile(r"(\d+) (failed|passed|skipped|errors?)\b")
+_COUNT = re.compile(r"(\d+) (failed|passed|skipped|xfailed|xpassed|errors?)\b")
 _NOTHING = re.compile(r"^(?:=+ )?no tests (?:ran|collected)\b")
 _STOPPED = re.compile(r"^!+ (?P<why>.+?) !+$")
 _LINE_STYLE = re.compile(r"^(?P<place>[^\s:][^:]*:\d+): (?P<error>\S.*)$")
@@ -69,24 +69,25 @@ def _is_pytest(lines: list[str]) -> bool:
 
 def _pytest(lines: list[str], where: Where) -> TestReport:
     sections = list(_sections(lines))
-    failures = [failure for title, body in sections for failure in _told(title, body, where)]
-    summary = list(_summary(lines, {failure.name for failure in failures}))
-    failures = (failures or _untold(lines, summary, where))[:_FAILURES_KEPT]
-    failing = [test_id for test_id, _ in summary] or _in_progress(lines) or _from_headings(failures)
+    told = [failure for title, body in sections for failure in _told(title, body, where)]
+    summary = list(_summary(lines, {failure.name for failure in told}))
+    failing = [test_id for test_id, _ in summary] or _in_progress(lines) or _from_headings(told)
+    failures = (told or _untold(lines, summary, where))[:_FAILURES_KEPT]
+    counted = any(_COUNTS.match(line) for line in lines)
     counts = _counts(lines)
     first = next((f for f in failures if not f.name.startswith("ERROR at teardown")), None)
     first = first or (failures[0] if failures else None)
     return TestReport(
         runner="pytest",
         failing=list(dict.fromkeys(failing)),
-        passed=counts.get("passed", 0) if counts else None,
-        failed=counts.get("failed", 0) if counts else None,
-        errors=counts.get("error", 0) if counts else None,
-        skipped=counts.get("skipped", 0) if counts else None,
+        passed=counts.get("passed", 0) if counted else None,
+        failed=counts.get("failed", 0) if counted else None,
+        errors=counts.get("error", 0) if counted else None,
+        skipped=counts.get("skipped", 0) if counted else None,
         failures=failures,
         first_error=first.error if first else "",
         frames=list(first.frames) if first else [],
-        collected_none=any(_NOTHING.match(line) for line in lines),
+        collected_none=any(_NOTHING.match(line) for line in lines) or (counted and not counts),
         stopped=_stopped(lines),
     )
 
@@ -202,7 +203,7 @@ def _untold(lines: list[str], summary: list[tuple[str, str]], where: Where) -> l
 
 
 def _counts(lines: list[str]) -> dict[str, int]:
-    """The numbers of the last line that counts; empty where there is none."""
+    """The outcomes that the last line counts; empty where it counts only deselected tests or warnings."""
     line = next((hit["counts"] for line in reversed(lines) if (hit := _COUNTS.match(line))), "")
     return {word.removesuffix("s") if word == "errors" else word: int(n) for n, word in _COUNT.findall(line)}
 

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 
 from sandbox import Workspace
+from sandbox.toolchain import own_python
 
 _SUFFIXES = (".py", ".pyi")
 _SECONDS = 20.0
@@ -43,7 +44,7 @@ async def broken_by(
     """What no longer parses in `path` once `after` stands in it; None where nothing does.
 
     `before` is what stands there now, None for a new file. A file that did not parse before may stay
-    so, and where there is no Python in the sandbox, nothing is held against the change.
+    so, and where no Python answers, nothing is held against the change.
     """
     if not path.endswith(_SUFFIXES):
         return None
@@ -54,15 +55,14 @@ async def broken_by(
 
 
 async def _parse(workspace: Workspace, source: bytes) -> SyntaxProblem | None:
-    for program in ("python", "python3"):
+    """By the user's Python, and by our own only where theirs gives no answer."""
+    for program in ("python", "python3", str(own_python())):
         done = await workspace.run(
             [program, "-I", "-S", "-W", "ignore", "-c", _PARSE], stdin=source, seconds=_SECONDS
         )
-        if done.exit_code == 127:
-            continue
         try:
             answer = json.loads(done.output)["parsed"]
         except (ValueError, KeyError, TypeError):
-            return None
+            continue
         return None if answer is None else SyntaxProblem(*answer)
     return None
