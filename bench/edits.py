@@ -240,8 +240,9 @@ class _Function:
             yield Edit("wrong attribute", end - len(node.attr), end, other)
 
     def _call(self, node: ast.Call) -> Iterator[Edit]:
+        symmetric = isinstance(node.func, ast.Name) and node.func.id in ("min", "max")
         for left, right in pairwise(node.args):
-            if not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
+            if not symmetric and not isinstance(left, ast.Starred) and not isinstance(right, ast.Starred):
                 yield from self._swap("swapped arguments", left, right)
         if isinstance(node.func, ast.Name) and node.func.id == "range" and node.args:
             stop = node.args[min(1, len(node.args) - 1)]

@@ -75,7 +75,7 @@ class FetchFailed(Exception):
 
 def sdist(project: Project) -> Path:
     """The project's sdist from the user's cache, downloaded through pip where it is not there yet."""
-    cache = platformdirs.user_cache_path("ostro") / "bench" / "sdists"
+    cache = platformdirs.user_cache_path("ostro", appauthor=False) / "bench" / "sdists"
     cache.mkdir(parents=True, exist_ok=True)
     kept = cache / f"{project.name}-{project.version}.tar.gz"
     if kept.is_file() and _sha256(kept) == project.sha256:
