@@ -7,10 +7,14 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 _ALIKE = 0.5
+# Bounds on work, not on what is found in ordinary files: a repository may hold lines that make
+# comparing them slow.
 _ANCHORS = 6
 _PLACES = 12
+_CLOSER_LOOKS = 8
 _FILE_LINES = 4_000
-_LINE_CHARACTERS = 400
+_LINE_CHARACTERS = 200
+_COMPARED_LINES = 60
 
 
 @dataclass(frozen=True)
@@ -33,17 +37,20 @@ def nearest(text: str, old: str) -> Region | None:
     wanted = old.strip("\n").split("\n")
     bare = [line.strip()[:_LINE_CHARACTERS] for line in lines]
     bare_wanted = [line.strip()[:_LINE_CHARACTERS] for line in wanted]
-    scored = [
-        (_ratio(bare[start : start + len(wanted)], bare_wanted), -start)
-        for start in _starts(bare, bare_wanted)
-    ]
+
+    def likeness(first: int, *, exact: bool) -> float:
+        return _likeness(bare[first : first + len(wanted)], bare_wanted, exact=exact)
+
+    starts = sorted(_starts(bare, bare_wanted))
+    starts.sort(key=lambda first: likeness(first, exact=False), reverse=True)
+    scored = [(likeness(first, exact=True), first) for first in starts[:_CLOSER_LOOKS]]
     if not scored:
         return None
-    ratio, start = max(scored)
+    ratio, first = max(scored, key=lambda pair: pair[0])
     if ratio < _ALIKE:
         return None
-    region = lines[-start : -start + len(wanted)]
-    return Region(1 - start, len(region) - start, ratio, tuple(_diff(wanted, region, 1 - start)))
+    region = lines[first : first + len(wanted)]
+    return Region(first + 1, first + len(region), ratio, tuple(_diff(wanted, region, first + 1)))
 
 
 def _starts(bare: list[str], wanted: list[str]) -> set[int]:
@@ -63,25 +70,28 @@ def _starts(bare: list[str], wanted: list[str]) -> set[int]:
 def _similar(line: str, bare: list[str]) -> list[int]:
     matcher = difflib.SequenceMatcher(autojunk=False)
     matcher.set_seq2(line)
-    best: list[tuple[float, int]] = []
+    rough: list[tuple[float, int]] = []
     for number, other in enumerate(bare[:_FILE_LINES]):
         matcher.set_seq1(other)
-        if matcher.real_quick_ratio() < _ALIKE or matcher.quick_ratio() < _ALIKE:
-            continue
-        ratio = matcher.ratio()
-        if ratio >= _ALIKE:
+        if matcher.real_quick_ratio() >= _ALIKE and (ratio := matcher.quick_ratio()) >= _ALIKE:
+            rough.append((-ratio, number))
+    best: list[tuple[float, int]] = []
+    for _, number in sorted(rough)[:_CLOSER_LOOKS]:
+        matcher.set_seq1(bare[number])
+        if (ratio := matcher.ratio()) >= _ALIKE:
             best.append((-ratio, number))
     return [number for _, number in sorted(best)[:3]]
 
 
-def _ratio(region: list[str], wanted: list[str]) -> float:
-    """Mean likeness of lines that stand at the same place; cheap where they are equal."""
-    total = sum(len(line) + 1 for line in wanted)
+def _likeness(region: list[str], wanted: list[str], *, exact: bool) -> float:
+    """Mean likeness of lines at the same place, by length; an upper bound of it where not `exact`."""
+    pairs = list(zip(region, wanted, strict=False))[:_COMPARED_LINES]
     alike = 0.0
-    for there, line in zip(region, wanted, strict=False):
-        same = 1.0 if there == line else difflib.SequenceMatcher(None, there, line, autojunk=False).ratio()
+    for there, line in pairs:
+        matcher = difflib.SequenceMatcher(None, there, line, autojunk=False)
+        same = 1.0 if there == line else matcher.ratio() if exact else matcher.quick_ratio()
         alike += same * (len(line) + 1)
-    return alike / total
+    return alike / sum(len(line) + 1 for line in wanted[:_COMPARED_LINES])
 
 
 def _diff(wanted: list[str], region: list[str], first_line: int) -> list[str]:

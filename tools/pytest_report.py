@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator
+from itertools import islice
 
 from tools import junit, unittest_report
 from tools.plain_text import plain
@@ -34,6 +35,7 @@ _TITLES = ("test session starts", "short test summary info")
 
 _FAILURES_KEPT = 50
 _ERROR_LINES = 20
+_CUTS_TRIED = 40
 
 
 def parse_report(
@@ -130,12 +132,13 @@ def _failure(title: str, body: list[str], where: Where) -> Failure:
 
 def _error(body: list[str]) -> str:
     """What went wrong: the last block of `E` lines, else a traceback's last words, else the last lines."""
-    marked = [number for number, line in enumerate(body) if line == "E" or line.startswith("E  ")]
-    if marked:
-        first = marked[-1]
-        while first - 1 in marked:
-            first -= 1
-        text = textwrap.dedent("\n".join(body[number][1:] for number in range(first, marked[-1] + 1)))
+    marked = [line == "E" or line.startswith("E  ") for line in body]
+    if any(marked):
+        end = len(marked) - marked[::-1].index(True)
+        start = end - 1
+        while start > 0 and marked[start - 1]:
+            start -= 1
+        text = textwrap.dedent("\n".join(line[1:] for line in body[start:end]))
     else:
         text = native_error(body) or "\n".join([line for line in body if line.strip()][-8:])
     return _short(text)
@@ -158,7 +161,7 @@ def _summary(lines: list[str], headings: set[str]) -> Iterator[tuple[str, str]]:
 
 def _split(rest: str, headings: set[str]) -> tuple[str, str]:
     """`ID - message`, where the id itself may hold " - " in its parameters."""
-    cuts = [hit.start() for hit in re.finditer(" - ", rest)] + [len(rest)]
+    cuts = [hit.start() for hit in islice(re.finditer(" - ", rest), _CUTS_TRIED)] + [len(rest)]
     for cut in cuts:
         _, _, test = rest[:cut].partition("::")
         name, bracket, parameters = test.partition("[")

@@ -173,3 +173,9 @@ def test_the_nearest_region_is_found_among_similar_ones() -> None:
 
     assert region is not None
     assert (region.first_line, region.last_line) == (41, 41)
+
+
+def test_a_miss_in_a_file_made_to_be_slow_is_answered_all_the_same() -> None:
+    text = "\n".join("ab" * 100 + str(n) for n in range(3_000))
+
+    assert nearest(text, "\n".join("ba" * 99 + f"-{n}" for n in range(40))) is not None
