@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -49,15 +48,16 @@ class Runtime:
         cls, path: Path, *, threads: int | None = None, progress: Callable[[float], None] | None = None
     ) -> Runtime:
         """Read a GGUF file; `progress` is told the share read, 0 to 1. Raises engine.errors."""
-        threads = threads or available_cores()
-        torch.set_num_threads(threads)
+        threads = threads or torch.get_num_threads()
         file = GgufFile(path)
         if file.architecture not in MODELS:
             known = ", ".join(MODELS)
             raise UnsupportedModel(
                 f"{path} is of architecture {file.architecture!r}; this engine runs {known}."
             )
+        torch.set_num_threads(1)  # layers are read side by side, each by one thread
         model = MODELS[file.architecture](file, progress, threads)
+        torch.set_num_threads(threads)
         file.release()
         return cls(file, model)
 
@@ -78,13 +78,11 @@ class Runtime:
         stop_ids: frozenset[int],
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
-        force: Callable[[list[int]], Sequence[int]] | None = None,
     ) -> Iterator[Sampled]:
-        """Yield the tokens of an answer as they are decided, the stop token included.
+        """Yield the tokens of an answer as they are drawn, the stop token included.
 
-        `force` is shown what was generated so far before each draw and may answer with tokens to
-        append instead of drawing. Raises Cancelled within one token of `cancelled()` turning true,
-        ContextOverflow where prompt and answer cannot fit.
+        Raises Cancelled within one token of `cancelled()` turning true, ContextOverflow where the
+        prompt leaves no room for an answer.
         """
         if len(prompt) + 1 > self.context:
             raise ContextOverflow(
@@ -97,16 +95,11 @@ class Runtime:
         sampler = Sampler(sampling)
         generated: list[int] = []
         while len(generated) < limit:
-            forced = list(force(generated)) if force else []
-            for token_id in forced[: limit - len(generated)]:
-                generated.append(token_id)
-                yield Sampled(token_id, 0.0, 0.0)
-            if not forced:
-                sampled = sampler(self._model.logits(hidden[-1:])[0])
-                generated.append(sampled.token_id)
-                yield sampled
-                if sampled.token_id in stop_ids:
-                    return
+            sampled = sampler(self._model.logits(hidden[-1:])[0])
+            generated.append(sampled.token_id)
+            yield sampled
+            if sampled.token_id in stop_ids:
+                return
             if len(generated) < limit:
                 hidden = self._prefill([*prompt, *generated], cache, cancelled, None)
 
@@ -226,8 +219,3 @@ class Runtime:
     def _check(self, cancelled: Callable[[], bool]) -> None:
         if cancelled():
             raise Cancelled
-
-
-def available_cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -94,15 +94,6 @@ def test_cancelling_keeps_the_cache_whole(runtime: Runtime) -> None:
     assert answer(runtime, prompt) == expected
 
 
-def test_forced_tokens_stand_in_the_answer_and_in_the_context(runtime: Runtime) -> None:
-    prompt = runtime.tokenizer.encode(PROMPT)
-    free = answer(runtime, prompt, 4)
-    forced = answer(runtime, prompt, 8, force=lambda done: [70, 71] if len(done) == 4 else [])
-
-    assert forced[:6] == [*free, 70, 71]
-    assert forced[6:] == answer(runtime, [*prompt, *forced[:6]], 2)
-
-
 def test_stop_tokens_end_the_answer(runtime: Runtime) -> None:
     prompt = runtime.tokenizer.encode(PROMPT)
     free = answer(runtime, prompt)
