@@ -19,7 +19,7 @@ from agent.loop import Until, tool_loop
 from agent.prompts import prompt
 from agent.search.case import Case, investigate
 from agent.search.minimise import minimise
-from agent.search.protected import Protected, test_files
+from agent.search.protected import Protected, files_of_tests
 from agent.search.repair import Repair
 from agent.search.selection import QUIET
 from agent.search.trial import Trials, verdict
@@ -208,7 +208,7 @@ def _until(session: Session, first: Check) -> Until:
 async def _touched(session: Session, first: Check) -> list[str]:
     """Protected files that differ from the start in what protects them."""
     now = await session.workspace.snapshot()
-    protected = Protected(first.command, test_files(first.report.failing))
+    protected = Protected(first.command, files_of_tests(first.report.failing))
     changed = await session.workspace.changed(session.start_tree, now)
     suspicious = [path for path in changed if protected.covers(path)]
     if not suspicious:

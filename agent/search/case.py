@@ -13,9 +13,9 @@ from agent.search.localise import (
     names_in_tests,
     rank,
     source_of_function,
-    test_functions,
+    functions_by_file,
 )
-from agent.search.protected import Protected, command_scripts, test_files
+from agent.search.protected import Protected, command_scripts, files_of_tests
 from agent.search.selection import QUIET, PytestCommand, pytest_command, spread
 from agent.search.tracing import LineCounts, trace
 from agent.search.trial import Judge, decode
@@ -53,7 +53,7 @@ async def investigate(
     report = parse_report(completed.output, root=str(workspace.root))
     pytest = pytest_command(command)
     failing = spread(report.failing, MOST_TESTS)
-    protected = Protected(command, test_files(report.failing))
+    protected = Protected(command, files_of_tests(report.failing))
     listed = [
         entry.path
         for entry in await workspace.listing(recursive=True)
@@ -111,7 +111,7 @@ async def _read_tests(
     sources: list[str] = []
     names: frozenset[str] = frozenset()
     imported: list[str] = []
-    wanted = test_functions(failing)
+    wanted = functions_by_file(failing)
     for script in sorted(scripts):
         wanted.setdefault(script, [])
     for file, functions in wanted.items():

@@ -197,7 +197,7 @@ def imported_files(source: str, test_file: str, listed: Iterable[str]) -> list[s
     return list(found)
 
 
-def test_functions(node_ids: Iterable[str]) -> dict[str, list[str]]:
+def functions_by_file(node_ids: Iterable[str]) -> dict[str, list[str]]:
     """Test file to the names of the test functions of these node ids."""
     by_file: dict[str, list[str]] = {}
     for node_id in node_ids:

@@ -62,7 +62,7 @@ def is_test_file(path: str) -> bool:
     return stem == "conftest" or stem.startswith("test_") or stem.endswith("_test") or stem in _TEST_FOLDERS
 
 
-def test_files(node_ids: Iterable[str]) -> set[str]:
+def files_of_tests(node_ids: Iterable[str]) -> set[str]:
     """The files of pytest node ids, without those that are code under test with doctests in it."""
     files: set[str] = set()
     for node_id in node_ids:
