@@ -76,6 +76,14 @@ def default_model() -> Path:
     return _model("qwen2.5-coder-1.5b")
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random qwen2 model in a GGUF file of its own."""
+    from tests.engine.tiny_gguf import write_tiny_gguf
+
+    return write_tiny_gguf(tmp_path_factory.mktemp("tiny") / "tiny.gguf")
+
+
 def _model(name: str) -> Path:
     try:
         return resolve(name)
