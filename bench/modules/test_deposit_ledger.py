@@ -44,6 +44,7 @@ def test_strange_bottles_pay_less():
     book = ledger()
     assert book.bring_back("Inn", "keg") == 2400
     assert book.bring_back("Inn", "bottle", 10) == 70
+    assert book.owed("Inn") == 0
 
 
 def test_partly_strange():

@@ -22,6 +22,10 @@ def test_order_of_tides():
     assert openings([(1300, 330), (600, 330)]) == [(590, 610), (1290, 1310)]
 
 
+def test_low_tide_in_between():
+    assert openings([(600, 330), (900, 300), (1300, 330)]) == [(590, 610), (1290, 1310)]
+
+
 def test_touching_windows():
     assert openings([(600, 410), (700, 410)]) == [(550, 750)]
 
@@ -52,8 +56,8 @@ def test_next_tide():
 
 
 def test_deep_boat():
-    assert next_passage([(600, 385)], 500, 141) == 575
-    assert next_passage([(600, 385)], 500, 140) == 563
+    assert next_passage([(600, 384)], 500, 141) == 576
+    assert next_passage([(600, 384)], 500, 140) == 563
 
 
 def test_window_too_short():

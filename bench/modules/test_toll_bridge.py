@@ -38,6 +38,7 @@ def test_at_most_three_tolls():
 def test_lorry_axles():
     assert charge("lorry", [600], axles=3) == 720
     assert charge("lorry", [600], axles=5) == 1080
+    assert isinstance(charge("lorry", [600], axles=5), int)
 
 
 def test_axles_of_others_do_not_count():
