@@ -40,6 +40,8 @@ UNREAD_LIMIT = 16 * 1024 * 1024
 """Bytes a client may leave unread before it is hung up on."""
 LOG_BYTES = 512 * 1024
 STOP_SECONDS = 3.0
+SETTLE_SECONDS = 0.2
+"""After a failure to load has been told, for others who are just saying hello."""
 
 
 class Client:
@@ -111,8 +113,9 @@ class Client:
             hello = Hello.model_validate(frame)
         except ValidationError:
             raise EngineError("The client's hello is malformed.") from None
-        self.send(Hello(protocol=wire.PROTOCOL, build=wire.build(), pid=os.getpid()).model_dump())
-        if hello.protocol == wire.PROTOCOL and hello.build == wire.build():
+        build = self._host.build
+        self.send(Hello(protocol=wire.PROTOCOL, build=build, pid=os.getpid()).model_dump())
+        if hello.protocol == wire.PROTOCOL and hello.build == build:
             self.greeted = True
             self._host.greeted(self, hello)
 
@@ -137,6 +140,7 @@ class Host:
         self._leave: asyncio.TimerHandle | None = None
         self._state: Frame = {"type": "loading", "share": 0.0}
         self._failed = False
+        self.build = wire.build()
         self.jobs = JobQueue(meeting.log)
 
     async def run(self, listener: socket.socket) -> int:
@@ -174,6 +178,8 @@ class Host:
         if hello.keep_alive is not None:
             self._keep_alive = hello.keep_alive
         client.send(self._state)
+        if self._failed:
+            self._leave_in(SETTLE_SECONDS)
 
     def shut_down(self, *, now: bool) -> None:
         """Go at once, or as soon as no client is left."""
@@ -188,7 +194,7 @@ class Host:
             return
         client = Client(self, reader, writer)
         self._clients.add(client)
-        if self._leave is not None:
+        if self._leave is not None and not self._failed:
             self._leave.cancel()
         try:
             await client.serve()
@@ -197,7 +203,7 @@ class Host:
         finally:
             self._clients.discard(client)
             if not self._clients:
-                self._leave_in(self._keep_alive)
+                self._leave_in(SETTLE_SECONDS if self._failed else self._keep_alive)
 
     def _leave_in(self, seconds: float) -> None:
         if self._leave is not None:
@@ -217,18 +223,17 @@ class Host:
             log.error("%s", error)
             self._failed = True
             self._tell_all(wire.error_frame(error))
-            # whoever is still saying hello shall hear it as well
-            await asyncio.sleep(0.5)
-            self._stopping.set()
             return
         self._tell_all({"type": "ready", "capabilities": self.jobs.capabilities.model_dump(mode="json")})
         await self.jobs.run()
 
     def _tell_all(self, state: Frame) -> None:
         self._state = state
-        for client in self._clients:
-            if client.greeted:
-                client.send(state)
+        told = [client for client in self._clients if client.greeted]
+        for client in told:
+            client.send(state)
+        if self._failed and told:  # else the first to come hears it
+            self._leave_in(SETTLE_SECONDS)
 
     async def _end_running(self) -> None:
         """Cancel every request; a model that does not notice in time goes down with the process."""

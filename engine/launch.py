@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import tempfile
@@ -119,14 +120,14 @@ async def _greet(meeting: Meeting, keep_alive: float) -> Link | None:
         return None
     kept = False
     try:
-        hello = Hello(protocol=wire.PROTOCOL, build=wire.build(), pid=0, keep_alive=keep_alive)
+        hello = Hello(protocol=wire.PROTOCOL, build=wire.build(), pid=os.getpid(), keep_alive=keep_alive)
         writer.write(wire.encode(hello.model_dump()))
         async with asyncio.timeout(HELLO_SECONDS):
             frame = await wire.read_frame(reader)
         if frame is None:
             return None
         theirs = Hello.model_validate(frame)
-        if (theirs.protocol, theirs.build) == (wire.PROTOCOL, wire.build()):
+        if (theirs.protocol, theirs.build) == (hello.protocol, hello.build):
             kept = True
             return Link(reader, writer, theirs.pid, meeting)
         await _dismiss(reader, writer)

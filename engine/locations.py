@@ -6,7 +6,6 @@ import hashlib
 import os
 import stat
 import tempfile
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +67,7 @@ def runtime_folder() -> Path:
     Raises EngineError.
     """
     candidates = [
-        _session_folder(),
+        *_session_folders(),
         Path(platformdirs.user_cache_dir(_APP, appauthor=False)) / "run",
         Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}",
     ]
@@ -81,10 +80,12 @@ def runtime_folder() -> Path:
     raise EngineError(f"No private folder for the engine's socket can be made (tried {tried}).")
 
 
-def _session_folder() -> Path:
-    with warnings.catch_warnings():  # it warns where there is no session; the next candidates are for that
-        warnings.simplefilter("ignore")
-        return Path(platformdirs.user_runtime_dir(_APP, appauthor=False))
+def _session_folders() -> list[Path]:
+    """The login session's own folders. One that does not exist is never made: no session, no folder."""
+    named = os.environ.get("XDG_RUNTIME_DIR", "")
+    folders = [Path(named)] if Path(named).is_absolute() else []
+    folders.append(Path(f"/run/user/{os.getuid()}"))
+    return [folder / _APP for folder in folders if folder.is_dir() and folder.stat().st_uid == os.getuid()]
 
 
 def private_folder(folder: Path) -> Path | None:

@@ -53,11 +53,11 @@ class Message(Wire):
 
 
 class Sampling(Wire):
-    temperature: float = Field(0.0, ge=0.0)
-    top_p: float = Field(1.0, gt=0.0, le=1.0)
-    top_k: int = Field(0, ge=0)
+    temperature: float = Field(default=0.0, ge=0.0)
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    top_k: int = Field(default=0, ge=0)
     """0 keeps every token."""
-    min_p: float = Field(0.0, ge=0.0, le=1.0)
+    min_p: float = Field(default=0.0, ge=0.0, le=1.0)
     seed: int | None = None
 
 
@@ -65,9 +65,9 @@ class ChatRequest(Wire):
     messages: tuple[Message, ...]
     tools: tuple[ToolSpec, ...] = ()
     effort: Effort = Effort.NONE
-    thinking_budget: int = Field(1024, ge=1)
+    thinking_budget: int = Field(default=1024, ge=1)
     """At most this many tokens of thinking, at effort high."""
-    max_tokens: int = Field(2048, ge=1)
+    max_tokens: int = Field(default=2048, ge=1)
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
 
@@ -143,7 +143,7 @@ class ScoreRequest(Wire):
     prefix: str
     """Raw text before `text`, not scored; no chat template is applied."""
     text: str
-    top: int = Field(4, ge=1, le=32)
+    top: int = Field(default=4, ge=1, le=32)
 
 
 class BranchStart(Wire):
@@ -160,7 +160,7 @@ class BranchRequest(Wire):
     text: str
     starts: tuple[BranchStart, ...]
     stop: tuple[str, ...] = ("\n",)
-    max_tokens: int = Field(48, ge=1)
+    max_tokens: int = Field(default=48, ge=1)
 
 
 class Continuation(Wire):

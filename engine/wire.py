@@ -11,7 +11,6 @@ host -> client: hello, loading, ready, delta and done (a chat), result (the othe
 from __future__ import annotations
 
 import asyncio
-import functools
 import hashlib
 import json
 import struct
@@ -44,18 +43,17 @@ class Hello(BaseModel):
     type: str = "hello"
     protocol: int
     build: str
-    """Project version and a fingerprint of the engine's code; both sides must have the same."""
+    """Project version and a fingerprint of the engine's code: see `build`."""
     pid: int
     keep_alive: float | None = None
     """Seconds the host stays after its last client; said by clients."""
 
 
-@functools.cache
 def build() -> str:
-    """This engine's version and a fingerprint of its source files.
+    """This engine's version and a fingerprint of its source files, as they are now.
 
-    A host outlives the code that started it: after an upgrade, or an edit in a source checkout, a client
-    must not talk to a process that still runs what was there before.
+    A host says what they were when it started; a client asks for what they are when it connects. So after
+    an upgrade, or an edit in a source checkout, nobody talks to a process that runs what was there before.
     """
     try:
         release = version("ostro")

@@ -138,7 +138,7 @@ class AnswerParser:
         if close >= 0 and (not line_end or close < line_end):
             self._think(close)
             self._held = self._held.removeprefix(THINK_CLOSE)
-            self._enter(self._text)
+            self._enter(self._beginning)  # some open a second thought
             return True
         if line_end:
             self._think(line_end)

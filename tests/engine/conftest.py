@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import os
-import signal
-import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from engine import launch
-from engine.locations import Meeting, meeting
+from engine.locations import Meeting
 
 ROOT = Path(__file__).parents[2]
 BOOT = (
@@ -22,7 +17,7 @@ BOOT = (
     "from tests.engine.scripted_runtime import load; main(load=load)"
 )
 
-ModelFile = Callable[[str], str]
+ModelFile = Callable[..., str]
 
 
 @pytest.fixture
@@ -51,23 +46,3 @@ def scripted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, no_host_survives: 
         return str(path)
 
     return make
-
-
-def hosts_started() -> list[subprocess.Popen[bytes]]:
-    return list(launch._children)
-
-
-async def ended(seconds: float = 10.0) -> None:
-    """Wait until every host this process started has left."""
-    deadline = time.monotonic() + seconds
-    while any(child.poll() is None for child in launch._children):
-        assert time.monotonic() < deadline, "the engine process is still there"
-        await asyncio.sleep(0.02)
-
-
-def socket_of(ref: str) -> Path:
-    return meeting(Path(ref)).socket
-
-
-def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)

@@ -15,9 +15,9 @@ from engine.request import TextDelta, ThinkingDelta, ToolCallDelta
 TOOLS = ("read", "edit", "shell")
 
 
-def read(pieces: list[str], *, truncated: bool = False, **options) -> list[Piece]:
+def read(pieces: list[str], *, truncated: bool = False, tools=TOOLS, **options) -> list[Piece]:
     """Deltas of an answer, neighbours of a kind joined."""
-    parser = AnswerParser(**({"tools": TOOLS} | options))
+    parser = AnswerParser(tools=tools, **options)
     told = [delta for piece in pieces for delta in parser.feed(piece)]
     joined: list[Piece] = []
     for delta in told + parser.finish(truncated=truncated):
@@ -228,6 +228,13 @@ def test_thinking_opened_by_the_prompt():
 def test_thinking_opened_by_the_model():
     thought, text = read(["<think>hm</think>Yes"])
     assert (thought, text) == (ThinkingDelta(text="hm"), TextDelta(text="Yes"))
+
+
+def test_second_thought():
+    assert read(["a</think>\n\n<think>\nb</think>\n\nc"], thinking=True) == [
+        ThinkingDelta(text="ab"),
+        TextDelta(text="c"),
+    ]
 
 
 def test_thinking_mark_in_the_middle_is_text():
