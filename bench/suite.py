@@ -46,7 +46,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run_suite(repo: Path, command: Sequence[str], seconds: float) -> SuiteRun:
-    """Run the pytest `command` in `repo` for at most `seconds`, with all that it starts in its process group."""
+    """Run the pytest `command` in `repo` for at most `seconds`; its process group ends with it."""
     with tempfile.TemporaryDirectory(prefix="ostro-suite-") as scratch:
         outcomes = Path(scratch) / "outcomes.json"
         # A mutation often keeps size and second of the file, which is all that a cached .pyc is checked by.
