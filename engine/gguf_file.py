@@ -72,7 +72,7 @@ class GgufFile:
         self._at = 0
         try:
             self._read_header()
-        except (struct.error, UnicodeDecodeError, IndexError, MemoryError):
+        except (struct.error, ValueError, IndexError, OverflowError, MemoryError, RecursionError):
             raise self._broken("its header is cut off or damaged") from None
 
     @property
@@ -119,7 +119,9 @@ class GgufFile:
         return name, shape[::-1], self._scalar("<I"), self._scalar("<Q")
 
     def _read_tensors(self, entries: list[tuple[str, tuple[int, ...], int, int]]) -> None:
-        alignment = int(self.metadata.get("general.alignment", DEFAULT_ALIGNMENT))
+        alignment = self.metadata.get("general.alignment", DEFAULT_ALIGNMENT)
+        if not isinstance(alignment, int) or alignment < 1:
+            raise self._broken("its alignment is not a positive number")
         base = -(-self._at // alignment) * alignment
         whole = np.frombuffer(self._bytes, dtype=np.uint8)
         for name, shape, number, offset in entries:

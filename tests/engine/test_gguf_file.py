@@ -64,6 +64,29 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         GgufFile(tmp_path / "missing.gguf")
 
 
+def string(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        string(b"general.alignment") + struct.pack("<II", 4, 0),
+        string(b"general.alignment") + struct.pack("<I", 8) + string(b"x"),
+        string(b"deep") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 20_000,
+        string(b"long") + struct.pack("<IIQ", 9, 4, 1 << 62),
+        string(b"\xff\xfe") + struct.pack("<II", 4, 0),
+    ],
+    ids=["no alignment", "alignment in words", "deep array", "endless array", "not UTF-8"],
+)
+def test_a_hostile_header_is_refused(tmp_path: Path, value: bytes) -> None:
+    file = tmp_path / "hostile.gguf"
+    file.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + value)
+
+    with pytest.raises(BadModelFile):
+        GgufFile(file)
+
+
 @settings(max_examples=150, deadline=None)
 @given(data=st.data())
 def test_a_damaged_header_never_crashes(data: st.DataObject, tiny_model: Path, tmp_path_factory) -> None:
