@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from agent.search.batch import Batch, SearchEngine
 from agent.search.candidates import Edit, Sieve, edits
 from agent.search.localise import Suspect
 from agent.search.prefix import prefix
 from agent.search.splice import block_splices, splices
 from agent.search.surprise import Point, Region, points, region
 from engine.errors import ContextOverflow
-from engine.request import BranchRequest, Continuation, ScoredToken, ScoreRequest
+from engine.request import BranchRequest, Continuation, ScoreRequest
 
 TOP = 4
 BATCH = 8
@@ -28,27 +28,12 @@ LONGEST_TEXT = 8000
 """Characters; a longer unit would cost more to read than a search for it is worth."""
 
 
-class SearchEngine(Protocol):
-    async def score(self, request: ScoreRequest) -> list[ScoredToken]: ...
-
-    async def branch(self, request: BranchRequest) -> list[Continuation]: ...
-
-
 @dataclass(frozen=True)
 class Reading:
     """One suspect as the model read it."""
 
     where: Region
     prefix: str
-
-
-@dataclass(frozen=True)
-class Batch:
-    edits: list[Edit]
-    """Best first."""
-    branches: int
-    generated: int
-    """Tokens."""
 
 
 async def propose(

@@ -9,11 +9,11 @@ from agent.search.localise import (
     Evidence,
     Suspect,
     files_to_read,
+    functions_by_file,
     imported_files,
     names_in_tests,
     rank,
     source_of_function,
-    functions_by_file,
 )
 from agent.search.protected import Protected, command_scripts, files_of_tests
 from agent.search.selection import QUIET, PytestCommand, pytest_command, spread

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.ending import Refused
 from agent.events import AnyEvent, Candidate, EffortChange, Warn
+from agent.search.batch import Batch
 from agent.search.branching import propose
 from agent.search.candidates import Edit, Sieve
 from agent.search.case import Case
 from agent.search.localise import Suspect
+from agent.search.missing import propose_bindings
 from agent.search.rewrite import Attempt, attempts, edit_from_answer, request
 from agent.search.trial import Trial, Trials, drop_bytecode, encode
 from agent.verify import check_command
@@ -48,9 +50,7 @@ class Repair:
             return
         yield session.step("search")
         branches = 0
-        batches = propose(
-            engine, case.suspects, case.sources, case.tests, sieves=self._sieves, on_score=self._scored
-        )
+        batches = self._batches(engine)
         async with aclosing(batches):
             async for batch in batches:
                 branches += batch.branches
@@ -59,6 +59,22 @@ class Repair:
                     yield event
                 if self.winner is not None or time.monotonic() > until or branches >= MOST_BRANCHES:
                     return
+
+    async def _batches(self, engine: Any) -> AsyncGenerator[Batch, None]:
+        """First what the error itself asks for, then what surprises."""
+        case = self._case
+        named = propose_bindings(
+            engine, case.output, case.suspects[:4], case.sources, case.tests, self._sieves
+        )
+        async with aclosing(named):
+            async for batch in named:
+                yield batch
+        surprising = propose(
+            engine, case.suspects, case.sources, case.tests, sieves=self._sieves, on_score=self._scored
+        )
+        async with aclosing(surprising):
+            async for batch in surprising:
+                yield batch
 
     async def by_rewriting(self, seconds: float) -> AsyncIterator[AnyEvent]:
         """Lets the chat model write the likeliest functions anew, a few times, with more effort last."""

@@ -161,6 +161,18 @@ def innermost_statement(tree: ast.Module, line: int) -> ast.stmt | None:
         body = [child for part in _bodies(inner) for child in part]
 
 
+def statement_starts(source: str, first: int, last: int) -> list[int]:
+    """Lines in which the statements of a function's body (or of a stretch of lines) begin, in order."""
+    tree = parse(source)
+    if tree is None:
+        return []
+    found: set[int] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt) and first < first_line(node) <= last and not is_docstring(node):
+            found.add(first_line(node))
+    return sorted(found)
+
+
 def header_end(node: ast.stmt) -> int:
     """Last line of a statement without the statements in it (`if` up to its colon)."""
     body = getattr(node, "body", None)

@@ -131,7 +131,7 @@ async def test_a_package_with_options_and_several_paths(git_repo: GitRepo):
 
 
 async def test_a_command_that_is_not_pytest(git_repo: GitRepo):
-    check = "from prices import price\n\nassert price(10, True) == 20, price(10, True)\nassert price(2, False) == 6\n"
+    check = "from prices import price\n\nassert price(10, True) == 20\nassert price(2, False) == 6\n"
     repo = git_repo({"prices.py": RIGHT.replace(">= 10", "> 10"), "check.py": check})
 
     events, end = await run(repo, KnowingEngine(RIGHT), ["python", "check.py"])
@@ -152,7 +152,7 @@ async def test_line_ends_and_byte_order_mark_stay(git_repo: GitRepo):
 
 
 async def test_tests_and_their_helpers_are_never_candidates(git_repo: GitRepo):
-    """The fault is in a file of the tests: no candidate touches it, and the run says that it is not solved."""
+    """The fault is in a file of the tests: no candidate touches it, and it ends unsolved."""
     files = {
         "prices.py": RIGHT,
         "conftest.py": "import pytest\n\n@pytest.fixture\ndef ten():\n    return 11\n",

@@ -1,8 +1,7 @@
-"""An engine for tests of the search: a "model" that knows how one file should read, and chats from a script."""
+"""An engine for tests of the search: it knows how one file should read, and chats from a script."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import AsyncIterator, Sequence
 
@@ -99,7 +98,7 @@ class KnowingEngine:
     def _aligned(self, text: str) -> str:
         """The right source from the line on that goes along with the text for longest."""
         starts = [0, *(match.end() for match in re.finditer(r"\n", self._right))]
-        shared = {at: len(os.path.commonprefix([self._right[at:], text])) for at in starts}
+        shared = {at: _shared(self._right[at:], text) for at in starts}
         at = max(starts, key=lambda start: shared[start])
         return self._right[at:] if shared[at] > 3 else text
 
@@ -108,3 +107,8 @@ class KnowingEngine:
             self._ids[text] = len(self._texts)
             self._texts.append(text)
         return self._ids[text]
+
+
+def _shared(a: str, b: str) -> int:
+    """Length of the common beginning."""
+    return next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))

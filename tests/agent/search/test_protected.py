@@ -10,8 +10,10 @@ PYTEST = ["python", "-m", "pytest", "-q"]
 @pytest.mark.parametrize(
     "path",
     [
-        "test_a.py", "pkg/a_test.py", "tests/data.json", "pkg/tests/util.py", "conftest.py", "sub/conftest.py",
-        "pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml", "sitecustomize.py", "x/usercustomize.py",
+        "test_a.py", "pkg/a_test.py", "tests/data.json", "pkg/tests/util.py", "conftest.py",
+        "sub/conftest.py",
+                "pytest.ini", "tox.ini", "setup.cfg", "pyproject.toml",
+        "sitecustomize.py", "x/usercustomize.py",
         "evil.pth", "pytest.py", "./tests/a.py",
     ],
 )  # fmt: skip

@@ -33,7 +33,8 @@ def test_chosen_tests_take_the_place_of_the_paths(command: list[str]):
 
     assert chosen[: len(parsed.head)] == list(parsed.head)
     assert chosen[len(parsed.head) :] == [
-        "-q", "-k", "not slow", "--tb", "short", "-p", "no:cacheprovider", "-x", "tests/unit/test_a.py::test_b",
+        "-q", "-k", "not slow", "--tb", "short", "-p", "no:cacheprovider", "-x",
+        "tests/unit/test_a.py::test_b",
     ]  # fmt: skip
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 from agent.search.selection import pytest_command
 from agent.search.tracing import LineCounts, trace
 from sandbox import Completed, Sandbox
@@ -101,7 +99,9 @@ async def test_a_sitecustomize_of_the_users_own_still_runs(git_repo: GitRepo, tm
 async def test_a_hanging_test_is_counted_as_failing(git_repo: GitRepo):
     repo = git_repo({
         "loop.py": "def spin(n):\n    while n:\n        n = n\n",
-        "test_loop.py": "from loop import spin\n\ndef test_ok():\n    spin(0)\n\ndef test_spin():\n    spin(1)\n",
+        "test_loop.py": (
+            "from loop import spin\n\ndef test_ok():\n    spin(0)\n\ndef test_spin():\n    spin(1)\n"
+        ),
     })  # fmt: skip
 
     counts = await counted(repo, ["python", "-m", "pytest", "-q"], seconds=2)
