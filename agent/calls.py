@@ -8,18 +8,18 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any
 
-from pydantic import ValidationError
-
 from agent.context import fenced
 from agent.events import AnyEvent, ToolCallEvent, ToolOutput, ToolResultEvent
 from agent.prompts import prompt
 from agent.session import Session
 from engine.request import Message, ToolCall, ToolSpec
-from sandbox import FileProblem
-from tools import Tool, ToolContext, ToolResult, builtin_tools
+from tools import Tool, ToolContext, ToolResult, builtin_tools, validate
 
 SAME = 3
 """The same call as often as this in a row is not run again."""
+MOST_CHARACTERS = 10_000
+"""Of one result, and no more than a tenth of the context."""
+CHARACTERS_A_TOKEN = 3
 
 
 class Caller:
@@ -63,25 +63,25 @@ class Caller:
         if _times_in_a_row(session.history, call) >= SAME:
             session.signals = replace(session.signals, stuck=session.signals.stuck + 1)
             return _refusal(prompt("repeated_call")), False
-        if call.problem or arguments is None:
+        if call.problem:
             session.signals = replace(session.signals, malformed=session.signals.malformed + 1)
-            problem = call.problem or "the arguments are not a JSON object."
-            return _refusal(prompt("malformed_call", problem=problem)), False
+            return _refusal(prompt("malformed_call", problem=call.problem)), False
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(spec.name for spec in self.specs)
             return _refusal(prompt("unknown_tool", tool=call.name or "(no name)", known=known)), False
-        try:
-            parsed = tool.Arguments.model_validate(arguments)
-        except ValidationError as error:
-            schema = json.dumps(tool.parameters(), ensure_ascii=False)
-            text = prompt("bad_arguments", tool=tool.name, problems=_problems(error), schema=schema)
-            return _refusal(text), False
-        if tool.mutates and (why := await session.approvals.denial(call.id, _summary(call, arguments))):
+        parsed = validate(tool, call.arguments)
+        if isinstance(parsed, str) or arguments is None:
+            session.signals = replace(session.signals, malformed=session.signals.malformed + 1)
+            return _refusal(str(parsed)), False
+        # A test command of the model's own runs anything that a shell would; read-only runs it on a copy.
+        acts = tool.mutates or (call.name == "test" and "command" in arguments and not self._read_only)
+        if acts and (why := await session.approvals.denial(call.id, _summary(call, arguments))):
             return _refusal(prompt("denied_call", why=why)), False
 
         result = await self._run(tool, parsed, call)
-        return result.model_copy(update={"text": fenced(result.text)}), tool.mutates
+        ran = tool.mutates or "exit_code" in result.data
+        return result.model_copy(update={"text": fenced(result.text)}), ran
 
     async def _run(self, tool: Tool, arguments: Any, call: ToolCall) -> ToolResult:
         session = self._session
@@ -91,11 +91,10 @@ class Caller:
             on_output=lambda text: session.emit(ToolOutput(id=call.id, text=text)),
             read_only=self._read_only,
             test_command=session.options.command or session.options.verify,
+            test_cwd=session.cwd,
+            budget=min(MOST_CHARACTERS, session.engine.capabilities.context * CHARACTERS_A_TOKEN // 10),
         )
-        try:
-            return await tool.run(arguments, context)
-        except FileProblem as problem:
-            return _refusal(str(problem))
+        return await tool.run(arguments, context)
 
 
 def _refusal(text: str) -> ToolResult:
@@ -104,7 +103,7 @@ def _refusal(text: str) -> ToolResult:
 
 def _object(call: ToolCall) -> dict[str, Any] | None:
     try:
-        arguments = json.loads(call.arguments or "{}")
+        arguments = json.loads(call.arguments, strict=False)
     except ValueError:
         return None
     return arguments if isinstance(arguments, dict) else None
@@ -125,13 +124,6 @@ def _times_in_a_row(history: Sequence[Message], call: ToolCall) -> int:
                 return same
             same += 1
     return same
-
-
-def _problems(error: ValidationError) -> str:
-    return "\n".join(
-        f"- {'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
-        for problem in error.errors()
-    )
 
 
 def _summary(call: ToolCall, arguments: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from engine.request import Effort
@@ -23,7 +23,7 @@ class Signals:
 @dataclass(frozen=True)
 class Decision:
     effort: Effort
-    reasons: list[str] = field(default_factory=list)
+    reasons: list[str]
 
 
 def decide(signals: Signals, pinned: Literal["auto", "none", "high"] = "auto") -> Decision:
@@ -40,7 +40,9 @@ def decide(signals: Signals, pinned: Literal["auto", "none", "high"] = "auto") -
         reasons.append(f"the command still failed after {_times(signals.failed_checks, 'attempt')}")
     if signals.stuck:
         reasons.append(f"the same call was repeated {_times(signals.stuck, 'time')} over")
-    return Decision(Effort.HIGH, reasons) if reasons else Decision(Effort.NONE)
+    if reasons:
+        return Decision(Effort.HIGH, reasons)
+    return Decision(Effort.NONE, ["no attempt has failed yet"])
 
 
 def _times(count: int, noun: str) -> str:

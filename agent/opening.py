@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from agent.chat_engine import OpenEngine, engine_for
-from agent.ending import EnvironmentProblem
+from agent.ending import EnvironmentProblem, WrongUsage
 from agent.journal import Journal, find, new_session_id, read, repository_lock
 from agent.options import RunOptions
 from agent.resume import Resumed
@@ -25,12 +25,15 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
     if resumed:
         options = _merged(resumed.options, options)
     try:
-        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe, network=options.network)
+        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe)
     except SandboxError as error:
         raise EnvironmentProblem(str(error)) from error
     try:
+        root = sandbox.workspace.root
+        if resumed and not resumed.options.repo.resolve().is_relative_to(root):
+            raise WrongUsage(f"Session {options.resume} belongs to {resumed.options.repo}, not to {root}.")
         session_id = options.resume or new_session_id()
-        with repository_lock(sandbox.workspace.root, session_id):
+        with repository_lock(root, session_id):
             journal = Journal.reopen(session_id) if options.resume else Journal.create(session_id)
             try:
                 yield Session(options, sandbox, engine or engine_for(options.model), journal, resumed)

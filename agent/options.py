@@ -7,6 +7,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from engine.catalogue import DEFAULT_MODEL
+
 Approve = Literal["auto", "ask", "read-only"]
 
 
@@ -14,21 +16,20 @@ class RunOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind: Literal["run", "fix", "session"]
-    repo: Path
-    """Root of the git repository, absolute."""
+    repo: Path = Path(".")
+    """A folder in the git repository; the user's commands run there."""
     task: str | None = None
     command: list[str] | None = None
     """`fix -- CMD`: what must pass."""
     verify: list[str] | None = None
     """`run --verify CMD`: what must pass before the run may call itself done."""
-    model: str
+    model: str = DEFAULT_MODEL
+    """A model reference."""
     effort: Literal["auto", "none", "high"] = "auto"
     approve: Approve = "auto"
     max_steps: int = Field(60, ge=1)
     time_limit: float | None = Field(None, gt=0)
     """Seconds for the whole run."""
-    network: tuple[str, ...] = ()
-    """HOST[:PORT] that commands may reach."""
     seed: int | None = None
     unsafe: bool = False
     """Run without a sandbox."""

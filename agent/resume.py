@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agent.effort import Signals
 from agent.ending import WrongUsage
 from agent.events import Tokens
 from agent.journal import Record
@@ -30,6 +31,11 @@ class Resumed:
     level: Level = "none"
     """The effort of the last step."""
     denied: list[str] = field(default_factory=list)
+
+    @property
+    def signals(self) -> Signals:
+        """Enough of them that an effort once raised stays."""
+        return Signals(failed_checks=1 if self.level == "high" else 0)
 
     @classmethod
     def read(cls, records: list[Record]) -> Resumed:

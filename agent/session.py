@@ -12,7 +12,6 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import AsyncIterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ from agent.journal import Journal
 from agent.options import RunOptions
 from agent.resume import Resumed, close_open_calls
 from agent.tally import Level, Tally
+from agent.version import version
 from engine.errors import EngineError
 from engine.request import Effort, Message, Usage
 from sandbox import Sandbox, SandboxError
@@ -59,8 +59,8 @@ class Session:
         self.tally = resumed.tally if resumed else Tally()
         self.context = Context(options.seed)
         self.approvals = Approvals(options, self.emit, resumed.denied if resumed else [])
-        self.outputs = OutputStore()
-        self.signals = Signals()
+        self.outputs = OutputStore(journal.path.parent / "outputs")
+        self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
         self.start_tree = ""
         self.last_tree = ""
@@ -304,14 +304,6 @@ class Session:
         return LimitReached(
             f"The time limit of {self.options.time_limit:g} s was reached.", verified=self.verified
         )
-
-
-def version() -> str:
-    """Of the installed package; a tree that is not installed has none."""
-    try:
-        return metadata.version("ostro")
-    except metadata.PackageNotFoundError:
-        return "0+source"
 
 
 def _inside(root: Path, folder: Path) -> str:

@@ -54,10 +54,18 @@ async def check_command(
     workspace: Workspace | None = None,
     seconds: float | None = SECONDS,
 ) -> Check:
-    """Runs the command in the workspace (the session's, if none is given) and emits `verify`."""
+    """Runs the command in the workspace (the session's, if none is given) and emits `verify`.
+
+    With `read-only` it runs on a copy, because tests may write.
+    """
     where = workspace or session.workspace
-    completed = await where.run(command, cwd=session.cwd, seconds=seconds)
-    report = parse_report(completed.output)
+    copy = await where.fork() if workspace is None and session.options.approve == "read-only" else None
+    try:
+        completed = await (copy or where).run(command, cwd=session.cwd, seconds=seconds)
+    finally:
+        if copy:
+            await copy.discard()
+    report = parse_report(completed.output, root=str(where.root), cwd=session.cwd)
     passed = completed.exit_code == 0
     check = Check(command, completed, report, None if passed else session.sandbox.explain(completed))
     session.emit(
@@ -78,7 +86,9 @@ async def require_program(session: Session, command: list[str]) -> None:
     look = ["sh", "-c", 'command -v -- "$1" >/dev/null', "sh", command[0]]
     found = await session.workspace.run(look, cwd=session.cwd, seconds=30)
     if found.exit_code != 0:
-        raise EnvironmentProblem(f"The command `{command[0]}` was not found.")
+        raise EnvironmentProblem(
+            f"There is no program {command[0]!r} on PATH inside the sandbox; install it, or correct --verify."
+        )
 
 
 def split_command(text: str) -> list[str]:

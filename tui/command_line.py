@@ -1,0 +1,293 @@
+"""The command line: a contract that other programs run (docs/command-line.md).
+
+Only what a command needs is imported, and only then: `ostro --help` and a headless run load neither
+torch nor textual.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from agent.ending import Ending, WrongUsage
+
+EXIT_CODES = """\
+exit codes: 0 done, 1 unsolved or a limit was reached, 2 wrong usage, 3 environment (no model, no
+sandbox, not a git repository, no such command), 4 refused, 70 a fault of Ostro's own, 130 interrupted,
+143 terminated"""
+APPROVE = """\
+auto: what the sandbox allows runs; ask: a person decides, and without one it is denied; read-only:
+nothing is written (default: auto, on the screen ask)"""
+ABOUT = """\
+A coding agent that hosts its own model.
+
+  ostro                     a session on the screen, in the repository here
+  ostro run "TASK"          one task, without a screen
+  ostro fix -- CMD...       run CMD; where it fails, work until it passes"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Says what is wrong in one sentence instead of printing its whole usage."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(f"{message[:1].upper()}{message[1:].rstrip('.')}; see `{self.prog} --help`.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except WrongUsage as wrong:
+        print(f"ostro: {wrong.reason}", file=sys.stderr)
+        return wrong.exit_code
+    except KeyboardInterrupt:
+        print("ostro: Interrupted.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of standard output went away; nothing is left to say to it.
+        sys.stderr.close()
+        return 1
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
+        return _session(_session_parser().parse_args(words))
+    command: list[str] | None = None
+    if words[0] == "fix" and "--" in words:
+        at = words.index("--")
+        words, command = words[:at], words[at + 1 :]
+    arguments = _parser().parse_args(words)
+    if arguments.command == "fix":
+        arguments.cmd = command
+    handler: Callable[[argparse.Namespace], int] = arguments.handler
+    return handler(arguments)
+
+
+def _parser() -> Parser:
+    parser = Parser("ostro", description=ABOUT, epilog=EXIT_CODES)
+    parser.add_argument("--version", action="version", version=f"ostro {_version()}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
+
+    run = commands.add_parser("run", help="do one task, without a screen", epilog=EXIT_CODES)
+    run.add_argument("task", nargs="?", metavar="TASK", help="what to do; - reads it from standard input")
+    run.add_argument(
+        "--verify", metavar="CMD", type=_command, help="a command that must pass before it is done"
+    )
+    _run_options(run)
+    _headless_options(run)
+    run.set_defaults(handler=_run)
+
+    fix = commands.add_parser(
+        "fix", help="run a command; where it fails, work until it passes", epilog=EXIT_CODES,
+        usage="ostro fix [options] -- CMD...",
+    )  # fmt: skip
+    _run_options(fix)
+    _headless_options(fix)
+    fix.set_defaults(handler=_fix)
+
+    _models(commands)
+    _sessions(commands)
+
+    doctor = commands.add_parser("doctor", help="what this machine has of what Ostro needs")
+    doctor.add_argument("--json", action="store_true", help="one JSON array on standard output")
+    doctor.set_defaults(handler=_doctor)
+    return parser
+
+
+def _session_parser() -> Parser:
+    parser = Parser("ostro", description="A session on the screen, in the repository here.")
+    parser.add_argument(
+        "--verify", metavar="CMD", type=_command, help="a command that must pass after a task"
+    )
+    _run_options(parser)
+    return parser
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--repo", metavar="DIR", type=Path, help="the git repository (default: here)")
+    add("--model", metavar="REF", help="a catalogue name or a GGUF file (default: the embedded model)")
+    add("--effort", choices=("auto", "none", "high"), help="how hard it thinks (default: auto)")
+    add("--resume", metavar="ID", help="go on with an earlier session")
+    add("--max-steps", metavar="N", type=_whole, help="end after so many steps (default: 60)")
+    add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
+    add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
+    add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
+    add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox")
+
+
+def _headless_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
+    parser.add_argument(
+        "--output-dir", metavar="DIR", type=Path, help="write events.jsonl, result.json and patch.diff there"
+    )
+
+
+def _models(commands: Any) -> None:
+    models = commands.add_parser("models", help="the models there are, and fetching them")
+    verbs = models.add_subparsers(dest="verb", metavar="list|pull|show", required=True, parser_class=Parser)
+    listing = verbs.add_parser("list", help="the catalogue, and what of it is here")
+    listing.add_argument("--json", action="store_true", help="one JSON object a model")
+    pull = verbs.add_parser("pull", help="fetch a model; goes on where an earlier pull stopped")
+    pull.add_argument("name", metavar="NAME")
+    show = verbs.add_parser("show", help="what a model file says of itself")
+    show.add_argument("ref", metavar="REF", help="a catalogue name or a GGUF file")
+    show.add_argument("--json", action="store_true", help="one JSON object")
+    models.set_defaults(handler=_models_command)
+
+
+def _sessions(commands: Any) -> None:
+    sessions = commands.add_parser("sessions", help="earlier runs, from their journals")
+    verbs = sessions.add_subparsers(dest="verb", metavar="list|show", required=True, parser_class=Parser)
+    listing = verbs.add_parser("list", help="all sessions, oldest first")
+    listing.add_argument("--json", action="store_true", help="one JSON object a session")
+    show = verbs.add_parser("show", help="what happened in a session")
+    show.add_argument("session", metavar="ID")
+    show.add_argument("--json", action="store_true", help="its events as JSON lines")
+    sessions.set_defaults(handler=_sessions_command)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    return _headless(arguments, lambda: _task(arguments))
+
+
+def _fix(arguments: argparse.Namespace) -> int:
+    return _headless(arguments, lambda: _fix_command(arguments))
+
+
+def _headless(arguments: argparse.Namespace, told: Callable[[], dict[str, Any]]) -> int:
+    """From here on the options have parsed: whatever is wrong still gives its `end`."""
+    from tui.headless import refuse, run_headless
+
+    try:
+        options = _options(arguments, **told())
+    except Ending as ending:
+        return refuse(ending, as_json=arguments.json)
+    return run_headless(options, as_json=arguments.json, output_dir=arguments.output_dir)
+
+
+def _session(arguments: argparse.Namespace) -> int:
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        raise WrongUsage('The session needs a terminal; `ostro run "TASK"` works without one.')
+    from tui.screen import run_screen
+
+    arguments.approve = arguments.approve or "ask"
+    return run_screen(_options(arguments, kind="session", **_given(verify=arguments.verify)))
+
+
+def _task(arguments: argparse.Namespace) -> dict[str, Any]:
+    task = arguments.task
+    if task == "-":
+        task = sys.stdin.buffer.read().decode("utf-8", "replace")
+    if arguments.resume:
+        if task is not None:
+            raise WrongUsage("--resume goes on with the task of its session; leave TASK out.")
+    elif task is None:
+        raise WrongUsage('There is no task; write `ostro run "TASK"`, or `ostro run -` to read it.')
+    elif not task.strip():
+        raise WrongUsage("The task is empty; say what is to be done.")
+    return {"kind": "run", **_given(task=task, verify=arguments.verify)}
+
+
+def _fix_command(arguments: argparse.Namespace) -> dict[str, Any]:
+    if arguments.approve not in (None, "auto"):
+        raise WrongUsage(f"`ostro fix` has to write; it cannot work with --approve {arguments.approve}.")
+    if not arguments.cmd and not arguments.resume:
+        raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
+    if arguments.cmd and arguments.resume:
+        raise WrongUsage("--resume goes on with the command of its session; leave CMD out.")
+    return {"kind": "fix", **_given(command=arguments.cmd)}
+
+
+def _options(arguments: argparse.Namespace, **told: Any) -> Any:
+    from agent.options import RunOptions
+
+    given = _given(
+        model=arguments.model,
+        effort=arguments.effort,
+        resume=arguments.resume,
+        max_steps=arguments.max_steps,
+        time_limit=arguments.time_limit,
+        approve=arguments.approve,
+        seed=arguments.seed,
+        unsafe=arguments.unsafe_no_sandbox or None,
+    )
+    if arguments.repo or not arguments.resume:
+        given["repo"] = (arguments.repo or Path(".")).absolute()
+    return RunOptions(**told, **given)
+
+
+def _given(**values: Any) -> dict[str, Any]:
+    """What was said on the command line; the rest keeps its default, or what a resumed session was told."""
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _models_command(arguments: argparse.Namespace) -> int:
+    from engine.errors import EngineError
+    from tui.models import list_models, pull_model, show_model
+
+    try:
+        if arguments.verb == "list":
+            return list_models(as_json=arguments.json)
+        if arguments.verb == "pull":
+            return pull_model(arguments.name)
+        return show_model(arguments.ref, as_json=arguments.json)
+    except EngineError as error:
+        print(f"ostro: {error}", file=sys.stderr)
+        return 3
+
+
+def _sessions_command(arguments: argparse.Namespace) -> int:
+    from tui.sessions import list_sessions, show_session
+
+    if arguments.verb == "list":
+        return list_sessions(as_json=arguments.json)
+    return show_session(arguments.session, as_json=arguments.json)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tui.doctor import doctor
+
+    return doctor(as_json=arguments.json)
+
+
+def _command(text: str) -> list[str]:
+    from agent.verify import split_command
+
+    try:
+        words = split_command(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no command ({error})") from None
+    if not words:
+        raise argparse.ArgumentTypeError("the command is empty")
+    return words
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _version() -> str:
+    from agent.version import version
+
+    return version()

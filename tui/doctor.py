@@ -1,0 +1,101 @@
+"""`ostro doctor`: what this machine has of what Ostro needs, found by trying it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from engine.catalogue import CATALOGUE, DEFAULT_MODEL, installed, resolve
+from engine.errors import EngineError
+from engine.locations import meeting
+from sandbox import Sandbox, SandboxError
+
+
+@dataclass(frozen=True)
+class Finding:
+    name: str
+    ok: bool
+    detail: str
+    needed: bool = True
+    """Whether a run ends with exit code 3 without it."""
+
+
+def doctor(*, as_json: bool = False) -> int:
+    """Prints what was found; 3 where something that is needed is missing."""
+    findings = [_python(), _git(), asyncio.run(_sandbox()), _model(), *_engines()]
+    if as_json:
+        print(json.dumps([asdict(finding) for finding in findings]))
+    else:
+        for finding in findings:
+            mark = "ok     " if finding.ok else "missing" if finding.needed else "-      "
+            print(f"{mark}  {finding.name:<16}{finding.detail}")
+    return 0 if all(finding.ok or not finding.needed for finding in findings) else 3
+
+
+def _python() -> Finding:
+    return Finding("python", sys.version_info >= (3, 11), f"{platform.python_version()} ({sys.executable})")
+
+
+def _git() -> Finding:
+    program = shutil.which("git")
+    if not program:
+        return Finding("git", False, "not on PATH; install git")
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return Finding("git", said.returncode == 0, f"{said.stdout.strip()} ({program})")
+
+
+async def _sandbox() -> Finding:
+    with tempfile.TemporaryDirectory(prefix="ostro-doctor-") as folder:
+        git = Path(folder) / ".git"
+        git.mkdir()
+        (git / "HEAD").write_text("ref: refs/heads/main\n")
+        try:
+            async with await Sandbox.open(Path(folder)) as sandbox:
+                described = sandbox.describe()
+        except SandboxError as problem:
+            return Finding("sandbox", False, str(problem))
+    return Finding("sandbox", True, f"{described['mechanism']} ({described.get('program', '')}), holds")
+
+
+def _model() -> Finding:
+    here = [name for name in CATALOGUE if installed(name)]
+    if DEFAULT_MODEL in here:
+        return Finding("models", True, ", ".join(here))
+    others = f"; here: {', '.join(here)}" if here else ""
+    return Finding(
+        "models", False, f"{DEFAULT_MODEL} is not here; `ostro models pull {DEFAULT_MODEL}`{others}"
+    )
+
+
+def _engines() -> list[Finding]:
+    """One finding for each model that is here: whether an engine process has it loaded."""
+    findings = []
+    for name in CATALOGUE:
+        if not installed(name):
+            continue
+        try:
+            running = _answers(meeting(resolve(name)).socket)
+        except EngineError as problem:
+            findings.append(Finding("engine process", False, str(problem)))
+            continue
+        state = "has it loaded" if running else "not running (it starts when it is needed)"
+        findings.append(Finding("engine process", running, f"{name}: {state}", needed=False))
+    return findings
+
+
+def _answers(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.settimeout(2)
+        try:
+            connection.connect(str(path))
+        except OSError:
+            return False
+        return True

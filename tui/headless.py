@@ -1,0 +1,178 @@
+"""A run without a screen: events as text or as JSON lines, exactly one `end`, and the exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Protocol
+
+from agent.chat_engine import OpenEngine
+from agent.commands import Interrupt, Stop
+from agent.ending import Ending, EnvironmentProblem, Fault, Interrupted
+from agent.events import AnyEvent, End
+from agent.journal import state_folder
+from agent.opening import open_session
+from agent.options import RunOptions
+from agent.session import Session
+from tui.printer import SAID_ON_STDERR, TextPrinter
+
+
+class Printer(Protocol):
+    def show(self, event: AnyEvent) -> None: ...
+
+
+class JsonPrinter:
+    """One event a line, and nothing else."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def show(self, event: AnyEvent) -> None:
+        data = json_line(event)
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+
+def json_line(event: AnyEvent) -> bytes:
+    """UTF-8, one line; what is no text (half of a surrogate pair) stays as a JSON escape."""
+    text = json.dumps(event.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def printer_for(as_json: bool) -> Printer:
+    if as_json:
+        return JsonPrinter(sys.stdout.fileno())
+    with contextlib.suppress(AttributeError):
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    return TextPrinter(sys.stdout)
+
+
+def run_headless(
+    options: RunOptions,
+    *,
+    as_json: bool = False,
+    output_dir: Path | None = None,
+    engine: OpenEngine | None = None,
+) -> int:
+    """Runs to the end and gives the exit code. Nothing is raised: whatever happens becomes an `end`."""
+    return asyncio.run(Headless(printer_for(as_json), output_dir).run(options, engine))
+
+
+def refuse(ending: Ending, *, as_json: bool) -> int:
+    """A run that cannot begin: its `end`, and the sentence on standard error."""
+    end = ending.event()
+    if as_json:
+        printer_for(True).show(end)
+    print(f"ostro: {end.reason}", file=sys.stderr)
+    return end.exit_code
+
+
+class Headless:
+    """One run, its printer and its output folder."""
+
+    def __init__(self, printer: Printer, output_dir: Path | None = None) -> None:
+        self._printer = printer
+        self._folder = output_dir
+        self._lines: list[bytes] = []
+        self._session: Session | None = None
+        self._task: asyncio.Task[int] | None = None
+        self._signal: Interrupt | Stop | None = None
+        self._end: End | None = None
+
+    async def run(self, options: RunOptions, engine: OpenEngine | None = None) -> int:
+        self._task = asyncio.current_task()
+        self._listen()
+        try:
+            self._make_folder()
+            async with open_session(options, engine) as session:
+                self._session = session
+                if self._signal:
+                    session.send(self._signal)
+                async with contextlib.aclosing(session.run()) as stream:
+                    async for event in stream:
+                        self._show(event)
+        except asyncio.CancelledError:
+            self._close(Interrupted(terminated=isinstance(self._signal, Stop)))
+        except Ending as ending:
+            self._close(ending)
+        except Exception:
+            self._close(_fault())
+        assert self._end is not None
+        self._write_folder(self._end)
+        as_json = isinstance(self._printer, JsonPrinter)
+        if self._end.reason and (as_json or self._end.outcome in SAID_ON_STDERR):
+            print(f"ostro: {self._end.reason}", file=sys.stderr)
+        return self._end.exit_code
+
+    def _listen(self) -> None:
+        """Ctrl-C and SIGTERM end the run in order; a second one ends the process."""
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGINT, self._signalled, Interrupt())
+        loop.add_signal_handler(signal.SIGTERM, self._signalled, Stop(terminated=True))
+
+    def _signalled(self, command: Interrupt | Stop) -> None:
+        loop = asyncio.get_running_loop()
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
+        self._signal = command
+        if self._session:
+            self._session.send(command)
+        elif self._task:
+            self._task.cancel()
+
+    def _show(self, event: AnyEvent) -> None:
+        if isinstance(event, End):
+            self._end = event
+        if self._folder:
+            self._lines.append(json_line(event))
+        try:
+            self._printer.show(event)
+        except BrokenPipeError:
+            # Nobody reads any more: stop, and give what is still written a place to go.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if self._session:
+                self._session.send(Interrupt())
+
+    def _close(self, ending: Ending) -> None:
+        """The `end` of a run whose session could not give one."""
+        if self._end is None:
+            self._show(ending.event())
+
+    def _make_folder(self) -> None:
+        if self._folder:
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                folder, self._folder = self._folder, None
+                raise EnvironmentProblem(
+                    f"--output-dir {folder} cannot be made ({error.strerror})."
+                ) from error
+
+    def _write_folder(self, end: End) -> None:
+        """After the end, so that a folder inside the repository is no part of its own patch."""
+        if not self._folder:
+            return
+        try:
+            (self._folder / "events.jsonl").write_bytes(b"".join(self._lines))
+            (self._folder / "result.json").write_bytes(json_line(end))
+            (self._folder / "patch.diff").write_bytes(end.patch.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            print(f"ostro: {self._folder} cannot be written ({error.strerror}).", file=sys.stderr)
+
+
+def _fault() -> Fault:
+    """For a mistake of ours outside a session: the traceback goes into a file of its own."""
+    path = state_folder() / "faults" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.write_text(traceback.format_exc(), encoding="utf-8")
+    except OSError:
+        return Fault("Ostro failed by a mistake of its own, and could not write down its details.")
+    return Fault(f"Ostro failed by a mistake of its own; {path} holds the details.")

@@ -1,0 +1,95 @@
+"""`ostro models`: the catalogue, fetching from it, and what a model file says of itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from engine.catalogue import CATALOGUE, DEFAULT_MODEL, describe, installed, resolve
+from engine.pull import Progress, pull
+
+MEGABYTE = 1_000_000
+
+
+def list_models(*, as_json: bool = False) -> int:
+    """Prints the catalogue and which of it is here."""
+    for model in CATALOGUE.values():
+        here = installed(model.name)
+        if as_json:
+            row = {
+                "name": model.name,
+                "title": model.title,
+                "licence": model.licence,
+                "bytes": model.bytes,
+                "installed": here,
+                "default": model.name == DEFAULT_MODEL,
+            }
+            print(json.dumps(row))
+        else:
+            state = "here" if here else "not pulled"
+            default = "  (default)" if model.name == DEFAULT_MODEL else ""
+            print(f"{model.name:<22}{model.bytes / MEGABYTE:>7,.0f} MB  {state:<12}{model.title}{default}")
+    return 0
+
+
+def pull_model(name: str) -> int:
+    """Fetches a catalogue model where it is not here yet. Raises EngineError."""
+    if installed(name):
+        print(f"{name} is here: {resolve(name)}")
+        return 0
+    progress = _PullProgress(name)
+    try:
+        path = pull(name, progress.show)
+    finally:
+        progress.close()
+    print(f"{name} is here: {path}")
+    return 0
+
+
+def show_model(ref: str, *, as_json: bool = False) -> int:
+    """Prints what a model file holds; reads it whole once, for its hash. Raises EngineError."""
+    facts = describe(resolve(ref))
+    if as_json:
+        print(json.dumps(facts))
+        return 0
+    for name, value in facts.items():
+        if value is not None:
+            print(f"{name.replace('_', ' '):<14}{_readable(value)}")
+    return 0
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_readable(count)}" for key, count in value.items())
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+class _PullProgress:
+    """On a terminal one line that changes; elsewhere a line for every tenth."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._terminal = sys.stderr.isatty()
+        self._said = ""
+        self._at = 0.0
+
+    def show(self, progress: Progress) -> None:
+        share = progress.done / progress.total if progress.total else 0.0
+        if self._terminal:
+            if time.monotonic() - self._at < 0.1:
+                return
+            self._at = time.monotonic()
+            amount = f"{progress.done / MEGABYTE:,.0f} of {progress.total / MEGABYTE:,.0f} MB"
+            source = f" from {progress.source}" if progress.source else ""
+            self._said = f"{self._name}: {progress.stage}{source}, {amount} ({share:.0%})"
+            print(f"\r\x1b[K{self._said}", end="", file=sys.stderr, flush=True)
+            return
+        line = f"{self._name}: {progress.stage} {int(share * 10) * 10} %"
+        if line != self._said:
+            self._said = line
+            print(line, file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        if self._terminal and self._said:
+            print(file=sys.stderr)

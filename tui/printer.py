@@ -1,0 +1,167 @@
+"""A run as text, for a person or a log: steps as they happen, then patch, tests and one summary line."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from typing import Any, TextIO
+
+from agent import events
+from tools.plain_text import PlainStream, plain
+
+WIDTH = 110
+OUTPUT_LINES = 12
+"""Lines of one tool result that are shown; the journal and the model have it in full."""
+SAID_ON_STDERR = ("usage", "environment", "refused", "fault")
+"""Outcomes whose reason is an error message, and so no part of the report."""
+STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
+
+
+def wants_colour(stream: TextIO) -> bool:
+    """On a terminal, unless NO_COLOR (any value but the empty one) or a dumb terminal forbids it."""
+    return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+class TextPrinter:
+    """Writes to `stream` what a reader wants to see of each event; unknown types are passed over."""
+
+    def __init__(self, stream: TextIO, *, colour: bool | None = None) -> None:
+        self._stream = stream
+        self._colour = wants_colour(stream) if colour is None else colour
+        self._started = False
+        self._streaming = ""
+        self._plain = PlainStream()
+        self._green: events.Verify | None = None
+
+    def show(self, event: events.AnyEvent) -> None:
+        if isinstance(event, events.Text | events.Thinking):
+            self._stream_text(event)
+            return
+        self._end_streaming()
+        show = getattr(self, f"_show_{event.type}", None)
+        if show:
+            show(event)
+        self._stream.flush()
+
+    def _show_start(self, event: events.Start) -> None:
+        self._started = True
+        what = event.task or shlex.join(event.command or [])
+        mechanism = event.sandbox.get("mechanism", "unknown")
+        self._line(f"ostro {event.version} · {event.repo} · sandbox: {mechanism}", "dim")
+        self._line(f"session {event.session}{' (resumed)' if event.resumed else ''}", "dim")
+        if what:
+            self._line(_one_line(what), "bold")
+
+    def _show_model(self, event: events.Model) -> None:
+        if event.state == "loading":
+            self._line(f"· loading {event.ref}", "dim")
+        else:
+            self._line(f"· {event.ref} is ready ({event.family}, {event.context} tokens)", "dim")
+
+    def _show_step(self, event: events.Step) -> None:
+        self._line(f"[{event.step}] {event.phase}", "cyan")
+
+    def _show_effort(self, event: events.EffortChange) -> None:
+        self._line(f"· effort {event.effort}: {'; '.join(event.reasons)}", "yellow")
+
+    def _show_tool_call(self, event: events.ToolCallEvent) -> None:
+        self._line(f"→ {event.name} {_arguments(event.arguments)}")
+
+    def _show_tool_result(self, event: events.ToolResultEvent) -> None:
+        lines = plain(event.text).splitlines()
+        for line in lines[:OUTPUT_LINES]:
+            self._line(f"  {line[:WIDTH]}", "dim" if event.ok else "red")
+        if len(lines) > OUTPUT_LINES:
+            self._line(f"  … {len(lines) - OUTPUT_LINES} more lines", "dim")
+
+    def _show_approval(self, event: events.Approval) -> None:
+        self._line(f"· {event.decision}: {_one_line(event.what)}", "yellow")
+
+    def _show_candidate(self, event: events.Candidate) -> None:
+        style = "green" if event.verdict == "passed" else "dim"
+        counts = "" if event.passed is None else f" ({event.passed} passed, {event.failed or 0} failed)"
+        change = f"{_one_line(event.before, 40)} ⇒ {_one_line(event.after, 40)}"
+        self._line(f"  #{event.n} {event.file}:{event.line} {event.verdict}{counts}  {change}", style)
+
+    def _show_verify(self, event: events.Verify) -> None:
+        command = _one_line(shlex.join(event.command), 70)
+        if event.passed:
+            self._green = event
+            self._line(f"✓ {command} passed ({event.seconds:.1f} s)", "green")
+            return
+        self._green = None
+        how = "did not end in time" if event.exit_code is None else f"exit code {event.exit_code}"
+        failing = f", {len(event.failing)} failing" if event.failing else ""
+        self._line(f"✗ {command}: {how}{failing} ({event.seconds:.1f} s)", "red")
+        shown = event.failing or plain(event.tail).splitlines()[-OUTPUT_LINES:]
+        for line in shown[:OUTPUT_LINES]:
+            self._line(f"  {plain(line)[:WIDTH]}", "dim")
+
+    def _show_warning(self, event: events.Warn) -> None:
+        self._line(f"! {_one_line(event.text, 1000)}", "yellow")
+
+    def _show_end(self, event: events.End) -> None:
+        if not self._started:  # nothing ran; the reason goes to standard error
+            return
+        if event.patch:
+            self._line("")
+            for line in plain(event.patch).splitlines():
+                self._line(line, _patch_style(line))
+        if event.verified and self._green:
+            self._line("")
+            self._line(f"✓ {_one_line(shlex.join(self._green.command))} passes", "green")
+        self._line("")
+        self._line(summary(event), "green" if event.exit_code == 0 else "red")
+
+    def _stream_text(self, event: events.Text | events.Thinking) -> None:
+        if self._streaming != event.type:
+            self._end_streaming()
+            self._streaming = event.type
+        self._write(self._plain.push(event.text))
+
+    def _end_streaming(self) -> None:
+        if self._streaming:
+            self._write(self._plain.close() + "\n")
+        self._streaming = ""
+
+    def _write(self, text: str) -> None:
+        self._stream.write(self._styled(text, "dim") if self._streaming == "thinking" else text)
+        self._stream.flush()
+
+    def _line(self, text: str, style: str = "") -> None:
+        self._stream.write(self._styled(text, style) + "\n")
+
+    def _styled(self, text: str, style: str) -> str:
+        return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
+
+
+def summary(end: events.End) -> str:
+    """The run in one line."""
+    words = {True: ", verified", False: ", not verified", None: ""}[end.verified]
+    files = {0: "no file changed", 1: "1 file changed"}.get(
+        len(end.changed_files), f"{len(end.changed_files)} files changed"
+    )
+    steps = "1 step" if end.steps == 1 else f"{end.steps} steps"
+    tokens = f"{end.tokens.generated} tokens generated"
+    reason = f" {end.reason}" if end.reason and end.outcome not in SAID_ON_STDERR else ""
+    return f"{end.outcome}{words}: {files}, {steps}, {end.seconds:.1f} s, {tokens}.{reason}"
+
+
+def _arguments(arguments: dict[str, Any] | str) -> str:
+    if isinstance(arguments, str):
+        return _one_line(arguments)
+    return _one_line(
+        " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
+    )
+
+
+def _one_line(text: str, limit: int = WIDTH) -> str:
+    text = " ".join(plain(text).split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _patch_style(line: str) -> str:
+    if line.startswith(("+++", "---", "diff ", "index ")):
+        return "bold"
+    return {"+": "green", "-": "red", "@": "cyan"}.get(line[:1], "")
