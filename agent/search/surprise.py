@@ -10,6 +10,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from agent.search.bindings import chosen_names
 from agent.search.localise import Suspect
 from agent.search.units import is_docstring, parse, split_lines
 from engine.request import BranchStart, ScoredToken
@@ -17,6 +18,10 @@ from engine.request import BranchStart, ScoredToken
 LEAST_PROBABILITY = 0.02
 SUSPICION_WEIGHT = 2.0
 """Nats by which a line of half the suspiciousness falls behind, over ln 2."""
+BOUND_PENALTY = 4.0
+"""Nats: nobody can guess the name of a new variable; the line as a whole may still be one too early."""
+SIGNATURE_PENALTY = 8.0
+"""Nats: names of functions and parameters are what callers made them."""
 STRING_PENALTY = 3.0
 """Nats: the words of a message surprise any model and are seldom the fault."""
 NO_TEST_RAN_IT = 0.02
@@ -51,6 +56,10 @@ class Region:
     silent: tuple[tuple[int, int], ...]
     """Spans of comments and docstrings."""
     strings: tuple[tuple[int, int], ...]
+    signatures: tuple[tuple[int, int], ...]
+    """Spans of names in `def` and `class` headers."""
+    bound: tuple[tuple[int, int], ...]
+    """Spans of names where they are bound for the first time."""
     line_starts: tuple[int, ...]
 
     def line_at(self, offset: int) -> int:
@@ -70,16 +79,23 @@ def region(source: str, suspect: Suspect) -> Region:
         text += "\n"
     base = sum(len(line) for line in lines[:first])
     silent, strings = _quiet_spans(source, lines)
+    signatures, bound = chosen_names(source)
     starts = [0]
     for line in lines[first : last - 1]:
         starts.append(starts[-1] + len(line))
+
+    def inside(spans: Sequence[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+        return tuple((a - base, b - base) for a, b in spans if base <= a < base + len(text))
+
     return Region(
         suspect,
         text,
         _following(lines[last:]),
-        tuple((a - base, b - base) for a, b in silent if base <= a < base + len(text)),
-        tuple((a - base, b - base) for a, b in strings if base <= a < base + len(text)),
-        tuple(starts),
+        silent=inside(silent),
+        strings=inside(strings),
+        signatures=inside(signatures),
+        bound=inside(bound),
+        line_starts=tuple(starts),
     )
 
 
@@ -110,11 +126,20 @@ def points(scored: Sequence[ScoredToken], where: Region) -> list[Point]:
                 continue
             gap = other.logprob - token.logprob
             score = gap + SUSPICION_WEIGHT * math.log(_suspicion(where.suspect, line))
-            if _within(where.strings, at):
-                score -= STRING_PENALTY
+            score -= _penalty(where, at, token.start, other.text)
             start = BranchStart(index=token.index, token_id=other.token_id)
             found.append(Point(start, token.start, other.text, line, gap, score))
     return sorted(found, key=lambda p: (-p.score, p.offset, p.start.token_id))
+
+
+def _penalty(where: Region, at: int, start: int, other: str) -> float:
+    """For places where a surprise says little: words of texts, and names that are chosen there."""
+    longer_name = other[:1].isalnum() or other[:1] == "_"
+    if _within(where.signatures, at) or (longer_name and any(end == start for _, end in where.signatures)):
+        return SIGNATURE_PENALTY
+    if _within(where.bound, at) or (longer_name and any(end == start for _, end in where.bound)):
+        return BOUND_PENALTY
+    return STRING_PENALTY if _within(where.strings, at) else 0.0
 
 
 def _says_nothing(standing: str, other: str) -> bool:
