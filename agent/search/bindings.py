@@ -94,9 +94,7 @@ def _own_stores(scope: ast.AST) -> list[ast.Name | ast.Attribute]:
         node = waiting.pop()
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Lambda):
             continue
-        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)) or (
-            isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store)
-        ):
+        if isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
             found.append(node)
         waiting.extend(ast.iter_child_nodes(node))
     return sorted(found, key=lambda node: (node.lineno, node.col_offset))

@@ -118,19 +118,20 @@ async def _bind(engine: SearchEngine, source: str, before: str, gap: Gap, line: 
     opening = f"{indent[0] if indent else ''}{gap.target} ="
     text = head + opening + STANDING
     scored = await engine.score(ScoreRequest(prefix=before, text=text, top=VALUES))
-    place = next((token for token in scored if token.start >= len(head + opening)), None)
-    if place is None:
+    if not scored:
         return Batch([])
+    place = scored[-1]
     likely = [other for other in place.alternatives if other.logprob >= LEAST_LOGPROB and other.text.strip()]
     starts = tuple(BranchStart(index=place.index, token_id=other.token_id) for other in likely)
-    found = [(STANDING, place.logprob, 0)]
+    kept = text[len(head) : place.start]
+    found = [(text[place.start :], place.logprob, 0)]
     if starts:
         request = BranchRequest(prefix=before, text=text, starts=starts, stop=("\n",), max_tokens=LINE_TOKENS)
         found += [(answer.text, answer.logprob, answer.tokens) for answer in await engine.branch(request)]
     whole_head, rest = "".join(lines[: line - 1]), "".join(lines[line - 1 :])
     edits: list[Edit] = []
     for value, logprob, _tokens in found:
-        edit = sieve.admit(f"{whole_head}{opening}{value}\n{rest}", logprob)
+        edit = sieve.admit(f"{whole_head}{kept}{value}\n{rest}", logprob)
         if edit is not None:
             edits.append(replace(edit, score=logprob))
     edits.sort(key=lambda edit: -edit.score)

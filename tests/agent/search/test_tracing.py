@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 
 from agent.search.selection import pytest_command
 from agent.search.tracing import LineCounts, trace
@@ -37,8 +38,8 @@ def test_large():
 
 
 async def counted(
-    repo, command: list[str], *, failing: list[str] = (), seconds: float = 20
-) -> LineCounts | None:  # type: ignore[assignment]
+    repo, command: list[str], *, failing: Sequence[str] = (), seconds: float = 20
+) -> LineCounts | None:
     sandbox = await Sandbox.open(repo)
     try:
         return await trace(

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from agent.search.minimise import minimise
+from sandbox import Sandbox, Workspace
+from tests.conftest import GitRepo
+
+CODE = "def f(x):\n    return x + 2\n\n\nA = 1\nB = 2\nC = 3\nD = 4\n"
+
+
+async def minimised(repo: Path, changes: dict[str, str | None], check: str) -> list[str]:
+    """Applies the changes, then leaves out what `check` (a shell command) passes without."""
+    sandbox = await Sandbox.open(repo)
+    try:
+        start = await sandbox.workspace.snapshot()
+        for path, text in changes.items():
+            if text is None:
+                await sandbox.workspace.remove(path)
+            else:
+                await sandbox.workspace.write(path, text.encode())
+        now = await sandbox.workspace.snapshot()
+
+        async def passes(fork: Workspace) -> bool:
+            return (await fork.run(["sh", "-c", check])).exit_code == 0
+
+        assert await passes(sandbox.workspace)
+        touched = await minimise(sandbox.workspace, start, now, passes)
+        assert await passes(sandbox.workspace)
+        return touched
+    finally:
+        await sandbox.close()
+
+
+async def test_only_what_is_needed_stays(git_repo: GitRepo):
+    repo = git_repo({"a.py": CODE, "b.py": "x = 1\n", "old.txt": "old\n"})
+    changed = CODE.replace("x + 2", "x + 1").replace("A = 1", "A = 9").replace("C = 3", "C = 9")
+
+    touched = await minimised(
+        repo,
+        {"a.py": changed, "b.py": "x = 2\n", "new.py": "n = 1\n", "old.txt": None},
+        'python -B -c "import a; assert a.f(1) == 2 and a.C == 9"',
+    )
+
+    assert (repo / "a.py").read_text() == CODE.replace("x + 2", "x + 1").replace("C = 3", "C = 9")
+    assert (repo / "b.py").read_text() == "x = 1\n"
+    assert not (repo / "new.py").exists() and (repo / "old.txt").exists()
+    assert sorted(touched) == ["a.py", "b.py", "new.py", "old.txt"]
+
+
+async def test_a_single_change_is_left_alone(git_repo: GitRepo):
+    repo = git_repo({"a.py": CODE})
+    assert await minimised(repo, {"a.py": CODE.replace("A = 1", "A = 9")}, "true") == []
+    assert "A = 9" in (repo / "a.py").read_text()
+
+
+async def test_something_always_stays(git_repo: GitRepo):
+    repo = git_repo({"a.py": CODE})
+    changed = CODE.replace("A = 1", "A = 9").replace("C = 3", "C = 9")
+    await minimised(repo, {"a.py": changed}, "true")
+    assert (repo / "a.py").read_text() != CODE
