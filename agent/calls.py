@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent.context import fenced
@@ -20,6 +20,15 @@ SAME = 3
 MOST_CHARACTERS = 10_000
 """Of one result, and no more than a tenth of the context."""
 CHARACTERS_A_TOKEN = 3
+
+
+@dataclass(frozen=True)
+class _Answer:
+    result: ToolResult
+    ran: bool = False
+    """A tool ran, so that the text is data and not Ostro's own words."""
+    mutated: bool = False
+    """It may have changed files."""
 
 
 class Caller:
@@ -45,8 +54,10 @@ class Caller:
                 id=call.id, name=call.name, arguments=call.arguments if arguments is None else arguments
             )
             started = time.monotonic()
-            result, mutated = await self._result(call, arguments)
-            session.add(Message(role="tool", content=result.text, tool_call_id=call.id))
+            answer = await self._answer(call, arguments)
+            result = answer.result
+            seen = fenced(result.text) if answer.ran else result.text
+            session.add(Message(role="tool", content=seen, tool_call_id=call.id))
             yield ToolResultEvent(
                 id=call.id,
                 ok=result.ok,
@@ -54,34 +65,32 @@ class Caller:
                 seconds=round(time.monotonic() - started, 3),
                 data=result.data,
             )
-            if mutated:
+            if answer.mutated:
                 await session.checkpoint(f"after {call.name}")
 
-    async def _result(self, call: ToolCall, arguments: dict[str, Any] | None) -> tuple[ToolResult, bool]:
-        """The result as the model sees it, and whether a tool that may change files ran."""
+    async def _answer(self, call: ToolCall, arguments: dict[str, Any] | None) -> _Answer:
         session = self._session
         if _times_in_a_row(session.history, call) >= SAME:
             session.signals = replace(session.signals, stuck=session.signals.stuck + 1)
-            return _refusal(prompt("repeated_call")), False
+            return _refusal(prompt("repeated_call"))
         if call.problem:
             session.signals = replace(session.signals, malformed=session.signals.malformed + 1)
-            return _refusal(prompt("malformed_call", problem=call.problem)), False
+            return _refusal(prompt("malformed_call", problem=call.problem))
         tool = self._tools.get(call.name)
         if tool is None:
             known = ", ".join(spec.name for spec in self.specs)
-            return _refusal(prompt("unknown_tool", tool=call.name or "(no name)", known=known)), False
+            return _refusal(prompt("unknown_tool", tool=call.name or "(no name)", known=known))
         parsed = validate(tool, call.arguments)
         if isinstance(parsed, str) or arguments is None:
             session.signals = replace(session.signals, malformed=session.signals.malformed + 1)
-            return _refusal(str(parsed)), False
+            return _refusal(str(parsed))
         # A test command of the model's own runs anything that a shell would; read-only runs it on a copy.
         acts = tool.mutates or (call.name == "test" and "command" in arguments and not self._read_only)
         if acts and (why := await session.approvals.denial(call.id, _summary(call, arguments))):
-            return _refusal(prompt("denied_call", why=why)), False
+            return _refusal(prompt("denied_call", why=why))
 
         result = await self._run(tool, parsed, call)
-        ran = tool.mutates or "exit_code" in result.data
-        return result.model_copy(update={"text": fenced(result.text)}), ran
+        return _Answer(result, ran=True, mutated=tool.mutates or "exit_code" in result.data)
 
     async def _run(self, tool: Tool, arguments: Any, call: ToolCall) -> ToolResult:
         session = self._session
@@ -97,8 +106,8 @@ class Caller:
         return await tool.run(arguments, context)
 
 
-def _refusal(text: str) -> ToolResult:
-    return ToolResult(ok=False, text=text)
+def _refusal(text: str) -> _Answer:
+    return _Answer(ToolResult(ok=False, text=text))
 
 
 def _object(call: ToolCall) -> dict[str, Any] | None:

@@ -21,6 +21,11 @@ ROOM = 0.25
 ANSWER = 2048
 """Tokens for one answer; less where the whole context is small."""
 
+THINKING = 1024
+"""Tokens of thinking, at effort high."""
+MARKS = 64
+"""Tokens that a family may put around the thinking."""
+
 
 class Context:
     """Builds the requests of one session over its append-only history."""
@@ -38,7 +43,7 @@ class Context:
         """
         context = engine.capabilities.context
         answer = min(ANSWER, max(1, context // 4))
-        thinking = min(1024, answer) if effort is Effort.HIGH else 0
+        thinking = min(THINKING, answer) + MARKS if effort is Effort.HIGH else 0
         before = len(self._shortened)
         request = self._build(history, tools, effort, answer)
         tokens = await _prompt_tokens(engine, request)
@@ -71,7 +76,7 @@ class Context:
             tools=tuple(tools),
             effort=effort,
             max_tokens=answer,
-            thinking_budget=min(1024, answer),
+            thinking_budget=min(THINKING, answer),
             sampling=sampling,
         )
 

@@ -15,7 +15,7 @@ class Signals:
     failed_checks: int = 0
     """Times the model said it was finished, or edited, and the command still failed."""
     stuck: int = 0
-    """Times it asked for the same call three times in a row."""
+    """Times it asked for the same call three times in a row, or did not come to an end."""
     malformed: int = 0
     """Tool calls that could not be read."""
 
@@ -39,7 +39,9 @@ def decide(signals: Signals, pinned: Literal["auto", "none", "high"] = "auto") -
     if signals.failed_checks:
         reasons.append(f"the command still failed after {_times(signals.failed_checks, 'attempt')}")
     if signals.stuck:
-        reasons.append(f"the same call was repeated {_times(signals.stuck, 'time')} over")
+        reasons.append(
+            f"it was stuck {_times(signals.stuck, 'time')}: a repeated call, or an answer without end"
+        )
     if reasons:
         return Decision(Effort.HIGH, reasons)
     return Decision(Effort.NONE, ["no attempt has failed yet"])

@@ -28,7 +28,7 @@ Until = Callable[[], Awaitable[str | None]]
 ROUNDS = 4
 """Failed checks after which the loop gives up."""
 STUCK = 3
-"""Times a repeated call is answered with a hint before the loop gives up."""
+"""Repeated calls and endless answers that get a hint before the loop gives up."""
 
 
 async def turn(session: Session) -> AsyncIterator[AnyEvent]:
@@ -87,11 +87,12 @@ async def tool_loop(
             async for event in caller.run(calls):
                 yield event
             edited = session.last_tree != tree
-            if session.signals.stuck >= STUCK:
-                raise Unsolved("The model kept asking for the same thing.", verified=_unverified(until))
+        if session.signals.stuck >= STUCK:
+            raise Unsolved("The model did not get unstuck.", verified=_unverified(until))
+        if calls:
             if not (edited and after_edits):
                 continue
-        elif session.inbox:
+        elif session.inbox or not _answered(session):
             continue
 
         if until is None:
@@ -174,4 +175,5 @@ async def _answer(session: Session, tools: Sequence[ToolSpec], effort: Effort) -
         )
     )
     if usage and usage.finish == "length" and not calls:
+        session.signals = replace(session.signals, stuck=session.signals.stuck + 1)
         session.add(Message(role="user", content=prompt("cut_answer")))

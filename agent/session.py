@@ -11,9 +11,9 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from agent.approval import Approvals
 from agent.chat_engine import ChatEngine, OpenEngine
@@ -28,7 +28,7 @@ from agent.options import RunOptions
 from agent.resume import Resumed, close_open_calls
 from agent.tally import Level, Tally
 from agent.version import version
-from engine.errors import EngineError
+from engine.errors import ContextOverflow, EngineError
 from engine.request import Effort, Message, Usage
 from sandbox import Sandbox, SandboxError
 from tools import OutputStore
@@ -93,7 +93,12 @@ class Session:
 
     # For a face.
 
-    async def run(self) -> AsyncIterator[AnyEvent]:
+    @property
+    def working(self) -> bool:
+        """Whether a turn is running; a session that waits for a message is not."""
+        return self._turn is not None or bool(self.inbox)
+
+    async def run(self) -> AsyncGenerator[AnyEvent, None]:
         """Every event of the run, the last one `end`. To be called once."""
         work = asyncio.create_task(self._work())
         try:
@@ -224,6 +229,8 @@ class Session:
             return self._why or Interrupted()
         except Ending as ending:
             return self._why or ending
+        except ContextOverflow as error:
+            return self._why or LimitReached(str(error), verified=self.verified)
         except (EngineError, SandboxError) as error:
             return self._why or EnvironmentProblem(str(error), verified=self.verified)
         except Exception:
@@ -266,7 +273,7 @@ class Session:
         else:
             from agent.loop import turn as work
 
-        async with contextlib.aclosing(work(self)) as events:
+        async with contextlib.aclosing(cast(AsyncGenerator[AnyEvent, None], work(self))) as events:
             async for event in events:
                 self.emit(event)
 

@@ -198,8 +198,6 @@ def _task(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _fix_command(arguments: argparse.Namespace) -> dict[str, Any]:
-    if arguments.approve not in (None, "auto"):
-        raise WrongUsage(f"`ostro fix` has to write; it cannot work with --approve {arguments.approve}.")
     if not arguments.cmd and not arguments.resume:
         raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
     if arguments.cmd and arguments.resume:

@@ -51,7 +51,7 @@ class TextPrinter:
         self._line(f"ostro {event.version} · {event.repo} · sandbox: {mechanism}", "dim")
         self._line(f"session {event.session}{' (resumed)' if event.resumed else ''}", "dim")
         if what:
-            self._line(_one_line(what), "bold")
+            self._line(one_line(what), "bold")
 
     def _show_model(self, event: events.Model) -> None:
         if event.state == "loading":
@@ -66,7 +66,7 @@ class TextPrinter:
         self._line(f"· effort {event.effort}: {'; '.join(event.reasons)}", "yellow")
 
     def _show_tool_call(self, event: events.ToolCallEvent) -> None:
-        self._line(f"→ {event.name} {_arguments(event.arguments)}")
+        self._line(f"→ {event.name} {arguments_line(event.arguments)}")
 
     def _show_tool_result(self, event: events.ToolResultEvent) -> None:
         lines = plain(event.text).splitlines()
@@ -76,16 +76,16 @@ class TextPrinter:
             self._line(f"  … {len(lines) - OUTPUT_LINES} more lines", "dim")
 
     def _show_approval(self, event: events.Approval) -> None:
-        self._line(f"· {event.decision}: {_one_line(event.what)}", "yellow")
+        self._line(f"· {event.decision}: {one_line(event.what)}", "yellow")
 
     def _show_candidate(self, event: events.Candidate) -> None:
         style = "green" if event.verdict == "passed" else "dim"
         counts = "" if event.passed is None else f" ({event.passed} passed, {event.failed or 0} failed)"
-        change = f"{_one_line(event.before, 40)} ⇒ {_one_line(event.after, 40)}"
+        change = f"{one_line(event.before, 40)} ⇒ {one_line(event.after, 40)}"
         self._line(f"  #{event.n} {event.file}:{event.line} {event.verdict}{counts}  {change}", style)
 
     def _show_verify(self, event: events.Verify) -> None:
-        command = _one_line(shlex.join(event.command), 70)
+        command = one_line(shlex.join(event.command), 70)
         if event.passed:
             self._green = event
             self._line(f"✓ {command} passed ({event.seconds:.1f} s)", "green")
@@ -99,7 +99,7 @@ class TextPrinter:
             self._line(f"  {plain(line)[:WIDTH]}", "dim")
 
     def _show_warning(self, event: events.Warn) -> None:
-        self._line(f"! {_one_line(event.text, 1000)}", "yellow")
+        self._line(f"! {one_line(event.text, 1000)}", "yellow")
 
     def _show_end(self, event: events.End) -> None:
         if not self._started:  # nothing ran; the reason goes to standard error
@@ -110,7 +110,7 @@ class TextPrinter:
                 self._line(line, _patch_style(line))
         if event.verified and self._green:
             self._line("")
-            self._line(f"✓ {_one_line(shlex.join(self._green.command))} passes", "green")
+            self._line(f"✓ {one_line(shlex.join(self._green.command))} passes", "green")
         self._line("")
         self._line(summary(event), "green" if event.exit_code == 0 else "red")
 
@@ -148,15 +148,15 @@ def summary(end: events.End) -> str:
     return f"{end.outcome}{words}: {files}, {steps}, {end.seconds:.1f} s, {tokens}.{reason}"
 
 
-def _arguments(arguments: dict[str, Any] | str) -> str:
+def arguments_line(arguments: dict[str, Any] | str) -> str:
     if isinstance(arguments, str):
-        return _one_line(arguments)
-    return _one_line(
+        return one_line(arguments)
+    return one_line(
         " ".join(f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in arguments.items())
     )
 
 
-def _one_line(text: str, limit: int = WIDTH) -> str:
+def one_line(text: str, limit: int = WIDTH) -> str:
     text = " ".join(plain(text).split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

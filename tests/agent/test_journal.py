@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from agent.ending import EnvironmentProblem, WrongUsage
+from agent.journal import Journal, find, new_session_id, read, repository_lock
+from tests.agent.running import ROOT
+
+
+def journal_of(*texts: str) -> Journal:
+    journal = Journal.create()
+    for text in texts:
+        journal.append("event", event={"type": "text", "text": text})
+    return journal
+
+
+def texts(path: Path) -> list[str]:
+    return [record["event"]["text"] for record in read(path)]
+
+
+def test_only_the_user_can_read_it():
+    journal = journal_of("a")
+
+    assert journal.path.stat().st_mode & 0o777 == 0o600
+    assert journal.path.parent.stat().st_mode & 0o777 == 0o700
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.text(max_size=20), min_size=1, max_size=5), st.data())
+def test_a_journal_cut_at_any_byte_holds_the_whole_records_before_it(written: list[str], data: st.DataObject):
+    journal = journal_of(*written)
+    journal.close()
+    whole = journal.path.read_bytes()
+    cut = data.draw(st.integers(0, len(whole)))
+    journal.path.write_bytes(whole[:cut])
+    kept = written[: whole[:cut].count(b"\n")]
+
+    assert texts(journal.path) == kept
+    again = Journal.reopen(journal.session)
+    again.append("event", event={"type": "text", "text": "after"})
+    again.close()
+
+    assert texts(journal.path) == [*kept, "after"]
+
+
+def test_zeros_after_a_power_cut_are_a_torn_line():
+    journal = journal_of("a")
+    journal.close()
+    with journal.path.open("ab") as file:
+        file.write(b"\0" * 100 + b"\n" + b"\0" * 7)
+
+    assert texts(journal.path) == ["a"]
+
+
+def test_damage_in_the_middle_is_named():
+    journal = journal_of("a", "b")
+    lines = journal.path.read_bytes().split(b"\n")
+    journal.path.write_bytes(b"\n".join([b"{oops", *lines[1:]]))
+
+    with pytest.raises(EnvironmentProblem, match="damaged"):
+        read(journal.path)
+
+
+def test_text_that_is_not_unicode_survives():
+    journal = journal_of("\udc80 and \x00 and \u2028")
+
+    assert texts(journal.path) == ["\udc80 and \x00 and \u2028"]
+
+
+@pytest.mark.parametrize("session", ["nothing", "../escape", ""])
+def test_an_unknown_session_is_wrong_usage(session: str):
+    with pytest.raises(WrongUsage, match="no session"):
+        find(session)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_torn_line():
+    journal = journal_of("a")
+    code = (
+        "import resource, sys; from agent.journal import Journal\n"
+        "journal = Journal.reopen(sys.argv[1])\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (journal.path.stat().st_size + 20,) * 2)\n"
+        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "journal.append('event', event={'type': 'text', 'text': 'b' * 100})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, journal.session], capture_output=True, text=True, cwd=ROOT
+    )
+
+    assert "EnvironmentProblem" in done.stderr and "cannot be written" in done.stderr
+    assert texts(journal.path) == ["a"] and journal.path.read_bytes().endswith(b"\n")
+
+
+def test_one_session_a_repository(tmp_path: Path):
+    with (
+        repository_lock(tmp_path, "first"),
+        pytest.raises(EnvironmentProblem, match=f"session first, process {os.getpid()}"),
+        repository_lock(tmp_path, "second"),
+    ):
+        pass
+    with repository_lock(tmp_path, "third"):
+        pass
+
+
+def test_the_lock_goes_with_its_process(tmp_path: Path):
+    code = (
+        "import os, sys; from pathlib import Path; from agent.journal import repository_lock\n"
+        "with repository_lock(Path(sys.argv[1]), 'x'): print('held', flush=True); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.stdout == "held\n"
+
+    with repository_lock(tmp_path, "next"):
+        pass
+
+
+def test_session_ids_sort_and_differ():
+    assert len({new_session_id() for _ in range(50)}) == 50
+
+
+def test_every_record_is_one_json_line():
+    journal = journal_of("a\nb", "c\r")
+
+    for line in journal.path.read_text("utf-8").removesuffix("\n").split("\n"):
+        assert json.loads(line)["kind"] == "event"

@@ -1,0 +1,41 @@
+"""How an event looks on the screen: its text, and the class that colours it."""
+
+from __future__ import annotations
+
+import shlex
+
+from agent import events
+from tools.plain_text import plain
+from tui.printer import OUTPUT_LINES, arguments_line, one_line
+
+
+def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
+    """None for an event that the transcript does not show."""
+    match event:
+        case events.Start():
+            mechanism = event.sandbox.get("mechanism", "unknown")
+            return f"ostro {event.version} · {event.repo} · sandbox: {mechanism}", "note"
+        case events.EffortChange():
+            return f"effort {event.effort}: {'; '.join(event.reasons)}", "note"
+        case events.ToolCallEvent():
+            return f"→ {event.name} {arguments_line(event.arguments)}", "call"
+        case events.ToolResultEvent():
+            return _first_lines(event.text), "result" if event.ok else "bad"
+        case events.Approval(decision="allowed" | "denied"):
+            return f"{event.decision}: {one_line(event.what)}", "note"
+        case events.Verify():
+            command = one_line(shlex.join(event.command))
+            if event.passed:
+                return f"✓ {command} passed ({event.seconds:.1f} s)", "good"
+            return f"✗ {command} failed ({event.seconds:.1f} s)\n{_first_lines(event.tail)}", "bad"
+        case events.Warn():
+            return f"! {plain(event.text)}", "note"
+    return None
+
+
+def _first_lines(text: str) -> str:
+    lines = plain(text).splitlines()
+    shown = [f"  {line}" for line in lines[:OUTPUT_LINES]]
+    if len(lines) > OUTPUT_LINES:
+        shown.append(f"  … {len(lines) - OUTPUT_LINES} more lines")
+    return "\n".join(shown)
