@@ -128,9 +128,9 @@ def _ostro(path: Path, threads: int) -> Callable[[], dict[str, float]]:
         runtime.forget()
         prefill = generate(ids, 1)
         decode = generate(ids, DECODE + 1) - generate(ids, 1)
-        starts = [(PREFILL - 1 - n, 100 + n) for n in range(BRANCHES)]
+        starts = [(PREFILL - 2 - n, 100 + n) for n in range(BRANCHES)]
         began = time.perf_counter()
-        branches = runtime.branch([], ids, starts, stop=lambda _: False, max_tokens=BRANCH_TOKENS)
+        branches = runtime.branch(ids[:1], ids[1:], starts, stop=lambda _: False, max_tokens=BRANCH_TOKENS)
         seconds = time.perf_counter() - began
         made = sum(len(tokens) for tokens, _, _ in branches)
         return dict(zip(MEASURES, (PREFILL / prefill, DECODE / decode, made / seconds), strict=True))
