@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from agent.ending import Refused
 from agent.events import AnyEvent, Candidate, EffortChange, Warn
-from agent.search.batch import Batch
+from agent.search.batch import Batch, SearchEngine
 from agent.search.branching import propose
 from agent.search.candidates import Edit, Sieve
 from agent.search.case import Case
@@ -44,7 +44,7 @@ class Repair:
         """Follows the model's surprises until one passes, none is left, or the time is spent."""
         session, case = self._session, self._case
         until = time.monotonic() + seconds
-        engine = cast(Any, await session.open_engine())
+        engine = await session.open_engine()
         can = engine.capabilities
         if not (can.score and can.branch) or not case.suspects:
             return
@@ -60,7 +60,7 @@ class Repair:
                 if self.winner is not None or time.monotonic() > until or branches >= MOST_BRANCHES:
                     return
 
-    async def _batches(self, engine: Any) -> AsyncGenerator[Batch, None]:
+    async def _batches(self, engine: SearchEngine) -> AsyncGenerator[Batch, None]:
         """First what the error itself asks for, then what surprises."""
         case = self._case
         named = propose_bindings(
@@ -108,7 +108,7 @@ class Repair:
         """Fills `answer` with the text of one chat answer, as far as it came in time."""
         session = self._session
         try:
-            async with aclosing(cast(Any, session.engine.chat(request(self._case, attempt)))) as deltas:
+            async with aclosing(session.engine.chat(request(self._case, attempt))) as deltas:
                 async for delta in deltas:
                     if isinstance(delta, TextDelta):
                         answer.append(delta.text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 from engine.request import (
     Alternative,
@@ -76,7 +76,7 @@ class KnowingEngine:
             )
         return answers
 
-    async def chat(self, request: ChatRequest) -> AsyncIterator[Delta]:
+    async def chat(self, request: ChatRequest) -> AsyncGenerator[Delta, None]:
         self.asked.append(request)
         yield TextDelta(text=self._answers.pop(0) if self._answers else "I do not know.")
         yield Usage(
