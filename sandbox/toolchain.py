@@ -62,7 +62,7 @@ def survey(environ: Mapping[str, str], root: Path, hidden: Sequence[Path], home:
     for variable, default in ROOT_VARIABLES.items():
         place = environ.get(variable) or (str(home / default) if default else "")
         if os.path.isabs(place) and os.path.isdir(place):
-            search.add_installation(Path(place))
+            search.add(Path(place))
     for site in sorted((home / ".local" / "lib").glob("python3*")):
         search.add(site)
     search.add_own_python()

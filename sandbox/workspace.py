@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
@@ -41,18 +42,15 @@ class Room:
 class Workspace:
     """A working tree. Commands see it at `root`, whatever folder of the host holds it."""
 
-    def __init__(
-        self, room: Room, source: Path, *, extra: Sequence[Mount] = (), git_writable: bool = True
-    ) -> None:
+    def __init__(self, room: Room, source: Path, *, shared: Sequence[Mount] = ()) -> None:
         self._room = room
         self._source = source
-        bare = room.launcher.bubblewrap is None
-        self.root = source if bare else room.policy.root
+        self._shared = tuple(shared)
+        self.root = source if room.launcher.bubblewrap is None else room.policy.root
         """The path of the tree as programs see it: the repository's own, for a fork as well."""
-        mounts = (*workspace_mounts(source, self.root, git_writable=git_writable), *extra)
-        policy = room.policy.with_mounts(*mounts)
-        if bare:
-            policy = _at(policy, source)
+        own_git = all(mount.target.name != ".git" for mount in shared)
+        mounts = workspace_mounts(source, self.root, with_git=own_git)
+        policy = replace(room.policy, root=self.root).with_mounts(*mounts, *shared)
         self._policy = policy
         self._files = Files(room.launcher, policy, room.limits)
         self._snapshots = Snapshots(room.launcher, policy, room.store, room.scratch.folder("index"))
@@ -80,9 +78,14 @@ class Workspace:
             limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
         extra = [Mount(Path(os.path.realpath(p)), p) for p in extra_ro]
         done = await self._room.launcher.run(
-            self._policy.with_mounts(*extra), argv, cwd=self._folder(cwd), limits=limits, env=env, stdin=stdin,
+            self._policy.with_mounts(*extra),
+            argv,
+            cwd=self._folder(cwd),
+            limits=limits,
+            env=env,
+            stdin=stdin,
             on_output=on_output,
-        )  # fmt: skip
+        )
         return Completed(
             argv=tuple(argv),
             exit_code=done.exit_code,
@@ -97,7 +100,7 @@ class Workspace:
         return (await self._files.ask({"op": "read", "path": path}))[1]
 
     async def write(self, path: str, data: bytes) -> None:
-        """Replaces or creates a file in one step and keeps its mode; makes missing folders. Raises FileProblem."""
+        """Replaces (in one step, keeping its mode) or creates a file and its folders. Raises FileProblem."""
         await self._files.ask({"op": "write", "path": path}, data)
 
     async def exists(self, path: str) -> bool:
@@ -111,7 +114,7 @@ class Workspace:
     async def listing(
         self, path: str = ".", *, recursive: bool = False, ignored: bool = False
     ) -> list[Entry]:
-        """What is in a folder, `.git` left out, sorted by path; without `ignored`, only what git would see."""
+        """What is in a folder, `.git` left out, sorted by path; without `ignored`, only what git sees."""
         answer, _ = await self._files.ask({"op": "list", "path": path, "recursive": recursive and ignored})
         if ignored:
             return _entries(answer["entries"])
@@ -151,26 +154,22 @@ class Workspace:
         Virtual environments and node_modules right below the root are shared read-only, and so is
         a large `.git`.
         """
-        shared = [p.name for p in workspace_venvs(self._source)]
-        shared += [n for n in SHARED_FOLDERS if _is_folder(self._source / n)]
-        git_shared = _is_folder(self._source / ".git") and _larger(self._source / ".git", LARGEST_GIT)
-        target = self._room.scratch.folder("fork")
         launcher = self._room.launcher
-        bare = launcher.bubblewrap is None
-        script, into = (COPIER, target) if bare else (COPIER_INSIDE, FORK_INSIDE)
-        if bare:
+        target = self._room.scratch.folder("fork")
+        shared = self._shared_by_forks()
+        script, into = COPIER_INSIDE, FORK_INSIDE
+        if launcher.bubblewrap is None:
             # Without mounts nothing can be shared.
-            shared, git_shared = [], False
-        empty = [*shared, ".git"] if git_shared else shared
+            shared, script, into = [], COPIER, target
         policy = self._policy.with_mounts(Mount(COPIER, script), Mount(target, into, writable=True))
-        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(self.root), str(into), *empty]
+        names = [mount.target.name for mount in shared]
+        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(self.root), str(into), *names]
         try:
             done = await launcher.run(policy, argv, cwd=self.root, limits=COPY_LIMITS)
             if done.exit_code != 0:
                 why = done.stdout.text().strip().splitlines() or ["no reason given"]
                 raise SandboxError(f"The workspace could not be copied: {why[-1]}.")
-            extra = [Mount(self._source / name, self.root / name) for name in empty]
-            fork = Workspace(self._room, target, extra=extra, git_writable=not git_shared)
+            fork = Workspace(self._room, target, shared=shared)
         except BaseException:
             await asyncio.to_thread(remove_tree, target)
             raise
@@ -188,6 +187,16 @@ class Workspace:
     async def close(self) -> None:
         await self._files.close()
 
+    def _shared_by_forks(self) -> list[Mount]:
+        names = [venv.name for venv in workspace_venvs(self._source)]
+        names += [name for name in SHARED_FOLDERS if _is_folder(self._source / name)]
+        if _is_folder(self._source / ".git") and _larger(self._source / ".git", LARGEST_GIT):
+            names.append(".git")
+        mounts = [Mount(self._source / name, self.root / name) for name in names]
+        taken = {mount.target for mount in self._shared}
+        # A fork's fork shares with the same original.
+        return [*self._shared, *(mount for mount in mounts if mount.target not in taken)]
+
     def _folder(self, cwd: str) -> Path:
         relative = os.path.relpath(cwd, self.root) if os.path.isabs(cwd) else os.path.normpath(cwd)
         if relative.split("/")[0] == "..":
@@ -195,13 +204,7 @@ class Workspace:
         return self.root / relative
 
 
-def _at(policy: Policy, root: Path) -> Policy:
-    from dataclasses import replace
-
-    return replace(policy, root=root)
-
-
-def _entries(found: Sequence[Sequence]) -> list[Entry]:
+def _entries(found: list[list[Any]]) -> list[Entry]:
     return [Entry(path, kind, size) for path, kind, size in sorted(found)]
 
 
