@@ -1,0 +1,56 @@
+"""Golden files: what a face prints, with times, ids and places replaced by constants.
+
+`OSTRO_WRITE_GOLDEN=1 python -m pytest tests/tui` writes them anew; look at the difference before committing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+GOLDEN = Path(__file__).with_name("golden")
+MEASURED = {
+    "t": 0,
+    "seconds": 0,
+    "prompt": 0,
+    "session": "ID",
+    "repo": "REPO",
+    "version": "VERSION",
+    "tree": "TREE",
+}
+
+
+def check(name: str, text: str) -> None:
+    path = GOLDEN / name
+    if os.environ.get("OSTRO_WRITE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+
+
+def normal_json(output: str) -> str:
+    """The JSON lines with everything that differs from run to run made constant."""
+    return "".join(
+        json.dumps(_constant(json.loads(line)), ensure_ascii=False) + "\n" for line in output.splitlines()
+    )
+
+
+def normal_text(output: str, repo: Path) -> str:
+    output = output.replace(str(repo), "REPO")
+    output = re.sub(r"^ostro \S+ · REPO · sandbox: \S+", "ostro VERSION · REPO · sandbox: X", output)
+    output = re.sub(r"session \d{8}-\d{6}-[0-9a-f]{6}", "session ID", output)
+    return re.sub(r"\d+\.\d+ s\b", "0.0 s", output)
+
+
+def _constant(value: Any, key: str = "") -> Any:
+    if key in MEASURED:
+        return MEASURED[key]
+    if key == "sandbox":
+        return {"mechanism": "X"}
+    if isinstance(value, dict):
+        return {name: _constant(inner, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_constant(inner) for inner in value]
+    return value
