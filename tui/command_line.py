@@ -7,6 +7,7 @@ torch nor textual.
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,11 +65,19 @@ def _dispatch(words: list[str]) -> int:
     if words[0] == "fix" and "--" in words:
         at = words.index("--")
         words, command = words[:at], words[at + 1 :]
-    arguments = _parser().parse_args(words)
+    arguments, unknown = _parser().parse_known_args(words)
+    if unknown:
+        raise WrongUsage(_unknown(arguments.command, unknown))
     if arguments.command == "fix":
         arguments.cmd = command
     handler: Callable[[argparse.Namespace], int] = arguments.handler
     return handler(arguments)
+
+
+def _unknown(command: str, words: list[str]) -> str:
+    if command == "fix" and not words[0].startswith("-"):
+        return f"The command stands after two dashes: `ostro fix -- {shlex.join(words)}`."
+    return f"Unrecognized arguments: {shlex.join(words)}; see `ostro {command} --help`."
 
 
 def _parser() -> Parser:

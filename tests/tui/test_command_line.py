@@ -1,0 +1,190 @@
+"""The real command line with bad input: the exit code, one sentence, and with --json exactly one `end`."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from engine.catalogue import CATALOGUE
+from tests.agent.running import ROOT
+from tests.conftest import GitRepo
+from tui.command_line import main
+
+
+def ostro(
+    *words: str, cwd: Path = ROOT, stdin: str = "", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "ostro.py"), *words],
+        cwd=cwd, input=stdin, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+
+def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1 and lines[0].startswith("ostro: ") and lines[0].endswith("."), done.stderr
+    return lines[0]
+
+
+WRONG_USAGE = [
+    (["frobnicate"], "frobnicate"),
+    (["run"], "no task"),
+    (["run", ""], "empty"),
+    (["run", "  \n"], "empty"),
+    (["run", "a", "b"], "Unrecognized arguments: b; see `ostro run --help`"),
+    (["run", "--max-steps", "0", "x"], "--max-steps"),
+    (["run", "--max-steps", "²", "x"], "--max-steps"),
+    (["run", "--time-limit", "nan", "x"], "--time-limit"),
+    (["run", "--effort", "medium", "x"], "none"),
+    (["run", "--verify", "", "x"], "--verify"),
+    (["run", "--verify", "echo 'open", "x"], "quot"),
+    (["run", "--ver", "true", "x"], "--ver"),
+    (["run", "--no-such-option", "x"], "--no-such-option"),
+    (["run", "--resume", "nothing"], "no session"),
+    (["run", "--resume", "../../etc"], "no session"),
+    (["run", "--resume", "x", "task"], "leave TASK out"),
+    (["fix"], "ostro fix -- python"),
+    (["fix", "--"], "no command"),
+    (["fix", "pytest", "-x"], "ostro fix -- pytest -x"),
+    (["fix", "--verify", "x", "--", "true"], "--verify"),
+    (["models"], "list|pull|show"),
+    (["models", "fit"], "fit"),
+    (["sessions", "show", "nothing"], "no session"),
+    (["--frobnicate"], "--frobnicate"),
+    ([], "terminal"),
+]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"), WRONG_USAGE, ids=[" ".join(words) or "bare" for words, _ in WRONG_USAGE]
+)
+def test_wrong_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and said in err and err.startswith("ostro: ") and err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "stdin", "code", "said"),
+    [
+        (["run", "-"], "  ", 2, "empty"),
+        (["run", "do it", "--model", "gpt-17"], "", 3, "gpt-17"),
+        (["run", "do it", "--verify", "no-such-program --flag"], "", 3, "no-such-program"),
+        (["fix", "--", "no-such-program"], "", 3, "no-such-program"),
+        (["run", "do it", "--repo", "missing"], "", 3, "missing"),
+    ],
+)
+def test_bad_input_still_gives_one_end(git_repo: GitRepo, words: list[str], stdin: str, code: int, said: str):
+    repo = git_repo({"a.py": "x = 1\n"})
+    options = [words[0], "--json", *words[1:]]
+    done = ostro(*options, cwd=repo, stdin=stdin)
+
+    assert done.returncode == code
+    assert said in one_sentence(done)
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [event["type"] for event in events].count("end") == 1 and events[-1]["type"] == "end"
+    assert events[-1]["exit_code"] == code and said in events[-1]["reason"]
+
+
+def test_not_a_git_repository(tmp_path: Path):
+    done = ostro("run", "do it", cwd=tmp_path)
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "git repository" in one_sentence(done)
+
+
+def test_no_sandbox(git_repo: GitRepo):
+    code = (
+        "import sys, sandbox.box; sandbox.box.candidates = lambda *where: []\n"
+        "from tui.command_line import main; sys.exit(main(sys.argv[1:]))"
+    )
+    argv = [sys.executable, "-c", code, "run", "do it", "--repo", str(git_repo({}))]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 3 and "--unsafe-no-sandbox" in one_sentence(done)
+
+
+def test_a_truncated_model(git_repo: GitRepo, tmp_path: Path):
+    (tmp_path / "cut.gguf").write_bytes(b"GGUF\x03\x00\x00\x00\x01")
+    done = ostro("run", "do it", "--model", str(tmp_path / "cut.gguf"), cwd=git_repo({}))
+
+    assert done.returncode == 3 and "cut.gguf" in one_sentence(done)
+
+
+def test_a_passing_command_is_done_without_a_model(git_repo: GitRepo):
+    done = ostro("fix", "--json", "--model", "none-such", "--", "true", cwd=git_repo({}))
+
+    end = json.loads(done.stdout.splitlines()[-1])
+    assert (done.returncode, end["outcome"], end["verified"]) == (0, "done", True)
+    assert '"model"' not in done.stdout
+
+
+def test_the_command_of_fix_may_hold_options(git_repo: GitRepo):
+    done = ostro("fix", "--json", "--", "sh", "-c", 'test "$0" = --json', "--json", cwd=git_repo({}))
+
+    assert done.returncode == 0 and json.loads(done.stdout.splitlines()[0])["command"][-1] == "--json"
+
+
+def test_help_is_light_and_names_what_is_there():
+    light = (
+        "import sys; from tui.command_line import main\n"
+        "try: main(['run', '--help'])\n"
+        "except SystemExit: pass\n"
+        "main(['run', '--json', '--model', 'none-such', 'x', '--repo', '/'])\n"
+        "heavy = {'torch', 'textual', 'transformers', 'numpy', 'rich'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", light], cwd=ROOT, capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    for option in ("--verify", "--resume", "--json", "--output-dir", "exit codes"):
+        assert option in done.stdout
+    assert "--commit" not in done.stdout, "what is not delivered is absent"
+
+
+def test_sessions_are_listed_and_shown(git_repo: GitRepo):
+    ran = ostro("fix", "--json", "--", "true", cwd=git_repo({}))
+    session = json.loads(ran.stdout.splitlines()[0])["session"]
+
+    listed = [json.loads(line) for line in ostro("sessions", "list", "--json").stdout.splitlines()]
+    assert {"session": session, "task": "true", "outcome": "done"}.items() <= listed[-1].items()
+    assert session in ostro("sessions", "list").stdout
+    assert ostro("sessions", "show", session, "--json").stdout == ran.stdout
+    assert "done, verified" in ostro("sessions", "show", session).stdout
+
+
+def test_models_are_listed():
+    rows = [json.loads(line) for line in ostro("models", "list", "--json").stdout.splitlines()]
+
+    assert [row["name"] for row in rows] == list(CATALOGUE)
+    assert [row["default"] for row in rows].count(True) == 1
+    assert "(default)" in ostro("models", "list").stdout
+
+
+@pytest.mark.parametrize("verb", ["pull", "show"])
+def test_a_model_nobody_knows(verb: str):
+    done = ostro("models", verb, "gpt-17")
+
+    assert done.returncode == 3 and "gpt-17" in one_sentence(done)
+
+
+def test_doctor_tries_what_it_reports():
+    done = ostro("doctor", "--json")
+    findings = {finding["name"]: finding for finding in json.loads(done.stdout)}
+
+    assert findings["python"]["ok"] and findings["git"]["ok"]
+    assert findings["sandbox"]["ok"] and "bubblewrap" in findings["sandbox"]["detail"]
+    assert done.returncode == (0 if findings["models"]["ok"] else 3)
+    assert "sandbox" in ostro("doctor").stdout
+
+
+def test_a_closed_pipe_is_no_traceback():
+    done = subprocess.run(
+        f"{sys.executable} {ROOT / 'ostro.py'} models list | true", shell=True, capture_output=True, text=True
+    )
+    assert "Traceback" not in done.stderr and "Exception" not in done.stderr
