@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from textual.widgets import Input, Static
+
+from agent.options import RunOptions
+from tests.agent.test_session import SlowEngine
+from tests.conftest import GitRepo
+from tests.scripted_engine import ScriptedEngine, call, say
+from tui import screen
+from tui.screen import ApprovalQuestion, SessionScreen
+
+
+def screen_of(repo: Path, engine: ScriptedEngine) -> SessionScreen:
+    async def open_engine() -> ScriptedEngine:
+        return engine
+
+    return SessionScreen(RunOptions(kind="session", repo=repo, model="scripted", approve="ask"), open_engine)
+
+
+async def until(pilot: Pilot[int], holds: Callable[[], bool]) -> None:
+    for _ in range(200):
+        if holds():
+            return
+        await pilot.pause(0.05)
+    raise AssertionError(shown(pilot))
+
+
+def shown(pilot: Pilot[int]) -> str:
+    return "\n".join(str(block.content) for block in pilot.app.query(Static))
+
+
+async def tell(pilot: Pilot[int], text: str) -> None:
+    pilot.app.query_one("#prompt", Input).value = text
+    await pilot.press("enter")
+
+
+async def test_a_turn_streams_and_the_user_leaves(git_repo: GitRepo):
+    app = screen_of(
+        git_repo({"a.py": "x = 1\n"}), ScriptedEngine([call("read", path="a.py"), say("It is one.")])
+    )
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "What is x?")
+        await until(pilot, lambda: "It is one." in shown(pilot) and "ready ·" in shown(pilot))
+        assert "What is x?" in shown(pilot) and '→ read path="a.py"' in shown(pilot)
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app.return_code is not None)
+
+    assert app.return_value == 0 and "done" in app.last_words
+
+
+async def test_markup_and_escapes_are_plain_text(git_repo: GitRepo):
+    app = screen_of(git_repo({}), ScriptedEngine([say("[bold]no[/bold] \x1b[31mred [/")]))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "[red]go")
+        await until(pilot, lambda: "[bold]no[/bold] red [/" in shown(pilot))
+        await pilot.press("ctrl+q")
+
+
+async def test_escape_interrupts_and_the_session_goes_on(git_repo: GitRepo):
+    engine = SlowEngine([])
+    app = screen_of(git_repo({}), engine)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "think for long")
+        await until(pilot, lambda: len(engine.requests) == 1)
+        await pilot.press("escape")
+        await until(pilot, lambda: "Interrupted." in shown(pilot) and "ready ·" in shown(pilot))
+        await pilot.press("ctrl+q")
+
+    assert engine.cancelled == 1
+
+
+@pytest.mark.parametrize(("key", "written"), [("y", True), ("n", False)])
+async def test_a_question_is_answered_by_a_key_that_was_meant(
+    git_repo: GitRepo, key: str, written: bool, monkeypatch: pytest.MonkeyPatch
+):
+    repo = git_repo({})
+    app = screen_of(repo, ScriptedEngine([call("write", path="new.txt", content="x"), say("So.")]))
+    monkeypatch.setattr(screen, "GRACE", 3600.0)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "write it")
+        await until(pilot, lambda: app.query_one(ApprovalQuestion).has_class("asking"))
+        await pilot.press(key)
+        assert app.query_one(ApprovalQuestion).has_class("asking"), "it came too soon"
+        monkeypatch.setattr(screen, "GRACE", 0.0)
+        await pilot.press(key)
+        await until(pilot, lambda: "So." in shown(pilot))
+        await pilot.press("ctrl+q")
+
+    assert (repo / "new.txt").exists() is written
+
+
+async def test_no_repository_is_said_after_the_screen_is_gone(tmp_path: Path):
+    app = screen_of(tmp_path, ScriptedEngine())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.return_code is not None)
+
+    assert app.return_value == 3 and "git repository" in app.last_words
+
+
+async def test_terminated(git_repo: GitRepo):
+    app = screen_of(git_repo({}), ScriptedEngine())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        os.kill(os.getpid(), 15)
+        await until(pilot, lambda: app.return_code is not None)
+        await asyncio.sleep(0)
+
+    assert app.return_value == 143
