@@ -28,14 +28,18 @@ HOW = (
 READ_ONLY = "the workspace cannot be written"
 DEFAULT_LIMITS = Limits()
 PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
-# Each line is an attack or a need; what it prints is the reason to refuse.
+# Each line is an attack or a need; what it prints is the reason to refuse. The shell's own commands
+# do, because PATH is the user's.
 PROBE = """
-canary=$1
+canary=$1 shown= devices=0
 ( : > "$canary" ) 2>/dev/null && echo "a file outside the workspace could be written"
 [ -w /proc/sys/kernel/core_pattern ] && echo "kernel parameters could be written"
-[ -n "$(tr -d '\\0' < /proc/1/environ)" ] && echo "the first process shows an environment"
-[ "$(grep -c : /proc/net/dev)" -gt 1 ] && echo "the host's network is visible"
-grep -q '^CapEff:.*[1-9a-f]' /proc/self/status && echo "capabilities were left"
+read -r shown < /proc/1/environ
+[ -n "$shown" ] && echo "the first process shows an environment"
+while read -r line; do case $line in *:*) devices=$((devices + 1));; esac; done < /proc/net/dev
+[ $devices -gt 1 ] && echo "the host's network is visible"
+while read -r key value; do case $key$value in CapEff:*[1-9a-f]*) echo "capabilities were left";; esac
+done < /proc/self/status
 [ -w "$HOME" ] || echo "the home folder cannot be written"
 [ -w . ] || echo "$2"
 exit 0

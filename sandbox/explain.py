@@ -66,7 +66,7 @@ def _denied(text: str, policy: Policy) -> str | None:
     """A path that the sandbox made read-only, and that this user could write without it."""
     for match in DENIED.finditer(text):
         path = Path(os.path.normpath(match["python"] or match["tool"] or match["shell"]))
-        if path.is_relative_to(policy.root) or _is_hidden(path, policy):
+        if path.is_relative_to(policy.root) or _is_hidden(path, policy) or path.is_relative_to("/proc"):
             continue
         if os.access(path if path.exists() else path.parent, os.W_OK):
             return f"The command wanted to write {path}, outside the workspace; {UNSAFE} would allow it."

@@ -123,7 +123,7 @@ class Snapshots:
         """Files below `path` that git tracks or would add, by the repository's own index."""
         below = ("--", path) if path not in ("", ".") else ()
         names: set[str] = set()
-        for which in (["--cached"], [*UNTRACKED, *(f"--exclude={pattern}" for pattern in EXCLUDED)]):
+        for which in (["--cached"], [*UNTRACKED, *(f"--exclude={pattern}" for pattern in self._excluded())]):
             raw = await self._git("ls-files", "-z", *which, *below, own=True)
             names.update(os.fsdecode(name).rstrip("/") for name in raw.split(b"\0") if name)
         return sorted(names)
@@ -133,14 +133,16 @@ class Snapshots:
 
         Each file starts as an empty one; the update that follows reads what is really there.
         """
-        venvs = [f"/{venv.name}/" for venv in workspace_venvs(self._root)]
-        _write(self._store.folder / "store" / "info" / "exclude", "\n".join([*EXCLUDED, *venvs, ""]))
+        _write(self._store.folder / "store" / "info" / "exclude", "\n".join([*self._excluded(), ""]))
         listed = await self._git("ls-files", "-z", "--stage", own=True)
         tracked = [entry.split(b"\t", 1) for entry in listed.split(b"\0") if entry]
         modes = [(info.split()[0], name) for info, name in tracked]
         empty = (await self._git("hash-object", "-w", "--stdin", stdin=b"")).strip()
         lines = [b"%s %s\t%s" % (mode, empty, name) for mode, name in modes if mode in REGULAR]
         await self._git("update-index", "-z", "--index-info", stdin=b"\0".join([*lines, b""]))
+
+    def _excluded(self) -> list[str]:
+        return [*EXCLUDED, *(f"/{venv.name}/" for venv in workspace_venvs(self._root))]
 
     async def _diff(self, which: str, a: str, b: str, paths: Sequence[str]) -> bytes:
         quote = ("-c", "core.quotePath=true") if which == "binary" else ()

@@ -1,0 +1,80 @@
+"""A small repository, a home folder with a secret in it, and sandboxes over the repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from sandbox import NoSandbox, Sandbox
+
+SECRET = "correct-horse-battery-staple"
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "home"
+    (folder / ".ssh").mkdir(parents=True, mode=0o700)
+    (folder / ".ssh" / "id_rsa").write_text(SECRET)
+    folder.chmod(0o700)
+    monkeypatch.setenv("HOME", str(folder))
+    for name in ("XDG_STATE_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "VIRTUAL_ENV"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OSTRO_TEST_API_KEY", SECRET)
+    return folder
+
+
+def git(repo: Path, *argv: str, **kwargs) -> str:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    done = subprocess.run(["git", *identity, *argv], cwd=repo, check=True, capture_output=True, **kwargs)
+    return done.stdout.decode("utf-8", "surrogateescape")
+
+
+def make_venv(folder: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
+
+
+@pytest.fixture
+def repo(tmp_path: Path, home: Path) -> Path:
+    folder = tmp_path / "work" / "project"
+    (folder / "src").mkdir(parents=True)
+    (folder / "README.md").write_text("read me\n")
+    (folder / "src" / "calc.py").write_text("def add(a, b):\n    return a + b\n")
+    (folder / ".gitignore").write_text("build/\n*.log\n")
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "start")
+    return folder
+
+
+Opener = Callable[..., Awaitable[Sandbox]]
+
+
+@pytest_asyncio.fixture
+async def open_sandbox(repo: Path) -> AsyncIterator[Opener]:
+    """Opens sandboxes that are closed after the test. Without bubblewrap: skipped, in CI a failure."""
+    opened: list[Sandbox] = []
+
+    async def open_one(where: Path = repo, **options) -> Sandbox:
+        try:
+            sandbox = await Sandbox.open(where, **options)
+        except NoSandbox as reason:
+            if os.environ.get("CI"):
+                pytest.fail(f"no sandbox in CI: {reason}")
+            pytest.skip(str(reason))
+        opened.append(sandbox)
+        return sandbox
+
+    yield open_one
+    for sandbox in opened:
+        await sandbox.close()
+
+
+@pytest_asyncio.fixture
+async def box(open_sandbox: Opener) -> Sandbox:
+    return await open_sandbox()

@@ -1,0 +1,295 @@
+"""What a hostile command tries. Each attack is also run without a sandbox, where it has to work:
+an attack that cannot work anywhere proves nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sandbox import Limits, Sandbox
+
+from .conftest import SECRET, Opener
+
+ROOT = os.getuid() == 0
+root_only = pytest.mark.skipif(not ROOT, reason="only root could do this without a sandbox")
+
+
+@pytest.fixture(params=["bare", "sandboxed"])
+async def place(request: pytest.FixtureRequest, open_sandbox: Opener) -> tuple[Sandbox, bool]:
+    """A sandbox, and whether attacks are expected to work in it."""
+    bare = request.param == "bare"
+    return await open_sandbox(unsafe=bare), bare
+
+
+async def shell(box: Sandbox, script: str, *argv: str, seconds: float = 20) -> str:
+    return (await box.workspace.run(["sh", "-c", script, "sh", *argv], seconds=seconds)).output
+
+
+async def python(box: Sandbox, program: str, *argv: str) -> str:
+    done = await box.workspace.run([os.path.realpath(sys.executable), "-c", program, *argv], seconds=20)
+    return done.output
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A file that is not hidden (not below /tmp or a home folder), where there is such a place."""
+    for parent in ("/srv", "/opt", "/var/lib", "/usr/local"):
+        if os.access(parent, os.W_OK):
+            break
+    else:
+        parent = str(tmp_path)
+    folder = Path(parent) / f"ostro-test-{os.getpid()}"
+    folder.mkdir()
+    canary = folder / "canary"
+    canary.write_text("untouched")
+    yield canary
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        'echo changed > "$1"',
+        'ln -s "$(dirname "$1")" link && echo changed > link/canary',
+        'rm -f "$1"',
+        'chmod 0777 "$1"',
+        'mv "$1" "$1.moved"',
+        'touch -d 2001-01-01 "$1"',
+    ],
+)
+async def test_files_outside_stay(place: tuple[Sandbox, bool], outside: Path, script: str) -> None:
+    box, works = place
+    before = (outside.read_text(), outside.stat().st_mode, outside.stat().st_mtime_ns)
+    await shell(box, script, str(outside))
+    there = outside.exists()
+    after = (outside.read_text(), outside.stat().st_mode, outside.stat().st_mtime_ns) if there else None
+    assert (after != before) is works
+
+
+async def test_home_is_hidden(place: tuple[Sandbox, bool], home: Path) -> None:
+    box, works = place
+    output = await shell(box, 'cat "$1"/.ssh/id_rsa; grep -r . "$HOME" 2>&1', str(home))
+    assert (SECRET in output) is works
+
+
+async def test_environment_is_hidden(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    script = "env; for f in /proc/[0-9]*/environ; do tr '\\0' '\\n' < $f; done 2>/dev/null"
+    assert (SECRET in await shell(box, script)) is works
+
+
+async def test_first_process_has_no_environment(box: Sandbox) -> None:
+    assert await shell(box, "wc -c < /proc/1/environ") in ("0\n",)
+
+
+CONNECT = """
+import socket, sys
+kind = {"tcp": socket.SOCK_STREAM, "udp": socket.SOCK_DGRAM}[sys.argv[1]]
+with socket.socket(socket.AF_INET, kind) as s:
+    s.settimeout(2)
+    s.connect(("127.0.0.1", int(sys.argv[2])))
+    s.send(b"hello")
+"""
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_the_hosts_network_is_out_of_reach(place: tuple[Sandbox, bool], kind: str) -> None:
+    box, works = place
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        if kind == "tcp":
+            sink.listen()
+        sink.settimeout(0.5)
+        await python(box, CONNECT, kind, str(sink.getsockname()[1]))
+        try:
+            heard = sink.accept()[0].recv(5) if kind == "tcp" else sink.recv(5)
+        except TimeoutError:
+            heard = b""
+    assert (heard == b"hello") is works
+
+
+ABSTRACT = (
+    "import socket, sys\ns = socket.socket(socket.AF_UNIX)\ns.connect('\\0' + sys.argv[1])\ns.send(b'hello')"
+)
+
+
+async def test_abstract_sockets_are_out_of_reach(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    name = f"ostro-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as sink:
+        sink.bind("\0" + name)
+        sink.listen()
+        output = await python(box, ABSTRACT, name)
+    assert ("ConnectionRefusedError" not in output) is works
+
+
+REWRITE = """
+path = "/proc/sys/kernel/core_pattern"
+value = open(path).read()
+open(path, "w").write(value)
+print("written")
+"""
+
+
+@root_only
+async def test_kernel_parameters_are_read_only(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    assert ("written" in await python(box, REWRITE)) is works
+
+
+async def test_mounts_cannot_be_changed(box: Sandbox, outside: Path, repo: Path) -> None:
+    script = 'mount -o remount,bind,rw /; umount .git/config .git; echo changed > "$1"; echo >> .git/config'
+    config = (repo / ".git" / "config").read_bytes()
+    output = await shell(box, script, str(outside))
+    assert outside.read_text() == "untouched"
+    assert (repo / ".git" / "config").read_bytes() == config
+    assert "Read-only file system" in output or "nonexistent" in output
+
+
+async def test_no_user_namespace_inside(box: Sandbox) -> None:
+    done = await box.workspace.run(["unshare", "-Ur", "true"])
+    assert done.exit_code != 0
+
+
+async def test_no_capabilities(box: Sandbox) -> None:
+    status = await shell(box, "cat /proc/self/status")
+    held = {
+        line.split()[1] for line in status.splitlines() if line.startswith(("CapEff", "CapPrm", "CapBnd"))
+    }
+    assert held == {"0" * 16}
+    assert "NoNewPrivs:\t1" in status
+
+
+@root_only
+async def test_password_hashes_are_masked(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    output = await shell(box, "cat /etc/shadow > /dev/null && echo readable")
+    assert ("readable" in output) is works
+
+
+async def test_no_inherited_file_descriptors(repo: Path, open_sandbox: Opener) -> None:
+    folder = os.open("/", os.O_RDONLY)
+    os.set_inheritable(folder, True)
+    try:
+        box = await open_sandbox()
+        listed = await python(box, "import os; print(os.listdir('/proc/self/fd'))")
+    finally:
+        os.close(folder)
+    assert set(eval(listed)) <= {"0", "1", "2", "3"}
+
+
+HOOK = "mkdir -p .git/hooks; echo '#!/bin/sh' > .git/hooks/pre-commit && chmod +x .git/hooks/pre-commit"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        HOOK,
+        "git config core.fsmonitor 'touch marker'",
+        f"mv .git x && mkdir .git && cp -r x/. .git && {HOOK}",
+        f"rm -rf .git/hooks; {HOOK}",
+        "mv .git/config .git/c; echo '[core]' > .git/config",
+    ],
+)
+async def test_git_hooks_and_configuration_stay(place: tuple[Sandbox, bool], repo: Path, script: str) -> None:
+    box, works = place
+    before = _launchers(repo)
+    await shell(box, script)
+    assert (_launchers(repo) != before) is works
+
+
+async def test_hooks_cannot_be_made_where_there_are_none(repo: Path, open_sandbox: Opener) -> None:
+    shutil.rmtree(repo / ".git" / "hooks")
+    box = await open_sandbox()
+    await shell(box, HOOK)
+    assert not list((repo / ".git" / "hooks").glob("*"))
+
+
+async def test_linked_hooks_are_protected_too(repo: Path, open_sandbox: Opener) -> None:
+    shutil.rmtree(repo / ".git" / "hooks")
+    (repo / "tools").mkdir()
+    (repo / ".git" / "hooks").symlink_to("../tools")
+    box = await open_sandbox()
+    await shell(box, f"rm .git/hooks; {HOOK}")
+    assert (repo / ".git" / "hooks").is_symlink()
+
+
+async def test_working_folder_does_not_widen(box: Sandbox, outside: Path) -> None:
+    await box.workspace.run(["sh", "-c", f"cd / && echo changed > {outside}"])
+    assert outside.read_text() == "untouched"
+
+
+SURVIVORS = [
+    "setsid sleep {mark} >/dev/null 2>&1 < /dev/null & sleep 0.2",
+    "setsid sh -c 'setsid sleep {mark} & sleep {mark}' & sleep 0.2",
+    "nohup sleep {mark} & sleep 0.2; {hang}",
+    "setsid sleep {mark} & {hang}",
+]
+
+
+@pytest.mark.parametrize("script", SURVIVORS)
+async def test_nothing_survives(place: tuple[Sandbox, bool], script: str, tmp_path: Path) -> None:
+    box, works = place
+    mark = f"98765.{os.getpid()}{time.monotonic_ns() % 10**6}"
+    done = await box.workspace.run(["sh", "-c", script.format(mark=mark, hang=f"sleep {mark}")], seconds=1)
+    assert done.timed_out is ("{hang}" in script)
+    left = [pid for pid in _processes() if mark.encode() in _command_line(pid)]
+    for pid in left:
+        os.kill(pid, 9)
+    # A process group is all that a bare run has: whoever leaves the group stays.
+    assert bool(left) is (works and "setsid" in script)
+
+
+async def test_flood_is_bounded_and_the_rest_drained(box: Sandbox) -> None:
+    heard: list[str] = []
+    program = "import sys\nfor i in range(40): sys.stdout.write('x' * 1_000_000)\nprint('THE END')"
+    done = await box.workspace.run(["python3", "-c", program], on_output=heard.append)
+    assert done.exit_code == 0
+    assert done.output_cut
+    assert len(done.output) < 1_100_000
+    assert "bytes left out" in done.output
+    assert done.output.endswith("THE END\n")
+    assert sum(map(len, heard)) < 1_100_000
+
+
+async def test_endless_output_ends_at_the_time_limit(box: Sandbox) -> None:
+    done = await box.workspace.run(["sh", "-c", "while :; do echo endless; done"], seconds=0.5)
+    assert done.timed_out
+    assert done.exit_code is None
+    assert done.seconds < 5
+
+
+async def test_file_size_is_limited(open_sandbox: Opener) -> None:
+    box = await open_sandbox(limits=Limits(file_bytes=1 << 20))
+    await shell(box, "head -c 3000000 /dev/zero > big.log")
+    assert (box.workspace.root / "big.log").stat().st_size == 1 << 20
+
+
+async def test_memory_is_limited_where_asked(open_sandbox: Opener) -> None:
+    box = await open_sandbox(limits=Limits(memory_bytes=512 << 20))
+    assert "MemoryError" in await python(box, "x = bytearray(2 << 30)")
+
+
+def _launchers(repo: Path) -> dict[str, bytes]:
+    git = repo / ".git"
+    return {
+        str(p): p.read_bytes() for p in [git / "config", *sorted((git / "hooks").glob("*"))] if p.is_file()
+    }
+
+
+def _processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def _command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
