@@ -6,11 +6,13 @@ import json
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 from agent.context import fenced
 from agent.events import AnyEvent, ToolCallEvent, ToolOutput, ToolResultEvent
 from agent.prompts import prompt
+from agent.recovery import recovered
 from agent.session import Session
 from engine.request import Message, ToolCall, ToolSpec
 from tools import Tool, ToolContext, ToolResult, builtin_tools, validate
@@ -48,7 +50,8 @@ class Caller:
     async def run(self, calls: Sequence[ToolCall]) -> AsyncIterator[AnyEvent]:
         """Runs the calls in their order; each result goes into the history as it comes."""
         session = self._session
-        for call in calls:
+        for written in calls:
+            call = self._meant(written)
             arguments = _object(call)
             yield ToolCallEvent(
                 id=call.id, name=call.name, arguments=call.arguments if arguments is None else arguments
@@ -68,9 +71,15 @@ class Caller:
             if answer.mutated:
                 await session.checkpoint(f"after {call.name}")
 
+    def _meant(self, call: ToolCall) -> ToolCall:
+        """A malformed call put right where it can mean one thing only."""
+        tool = self._tools.get(call.name)
+        text = recovered(call, tool.parameters()) if tool else None
+        return call.model_copy(update={"arguments": text, "problem": None}) if text else call
+
     async def _answer(self, call: ToolCall, arguments: dict[str, Any] | None) -> _Answer:
         session = self._session
-        if _times_in_a_row(session.history, call) >= SAME:
+        if _times_in_a_row(session.history, call.id) >= SAME:
             session.signals = replace(session.signals, stuck=session.signals.stuck + 1)
             return _refusal(prompt("repeated_call"))
         if call.problem:
@@ -118,21 +127,17 @@ def _object(call: ToolCall) -> dict[str, Any] | None:
     return arguments if isinstance(arguments, dict) else None
 
 
-def _times_in_a_row(history: Sequence[Message], call: ToolCall) -> int:
+def _times_in_a_row(history: Sequence[Message], call_id: str) -> int:
     """How often the latest calls, up to and with this one, were exactly the same."""
-    same = 0
-    seen = False
+    made: list[ToolCall] = []
     for message in reversed(history):
         if message.role == "user":
             break
-        for earlier in reversed(message.tool_calls):
-            seen = seen or earlier.id == call.id
-            if not seen:
-                continue
-            if (earlier.name, earlier.arguments) != (call.name, call.arguments):
-                return same
-            same += 1
-    return same
+        made += reversed(message.tool_calls)
+    ids = [call.id for call in made]
+    made = made[ids.index(call_id) :] if call_id in ids else []
+    same = (call.name == made[0].name and call.arguments == made[0].arguments for call in made)
+    return sum(takewhile(bool, same))
 
 
 def _summary(call: ToolCall, arguments: dict[str, Any]) -> str:

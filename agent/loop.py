@@ -14,8 +14,9 @@ from dataclasses import replace
 from agent.calls import Caller
 from agent.context import fenced
 from agent.effort import decide
-from agent.ending import Unsolved
+from agent.ending import LimitReached, Unsolved
 from agent.events import AnyEvent, EffortChange, Text, Thinking, Warn
+from agent.mentions import with_files
 from agent.prompts import prompt
 from agent.resume import open_calls
 from agent.session import Session
@@ -37,7 +38,7 @@ async def turn(session: Session) -> AsyncIterator[AnyEvent]:
     if not session.history:
         messages.append(Message(role="system", content=prompt("system", repo=str(session.workspace.root))))
         if session.options.kind == "run":
-            messages.append(Message(role="user", content=task_text(session)))
+            messages.append(Message(role="user", content=await task_text(session)))
 
     until = None
     if command := session.options.verify:
@@ -47,11 +48,12 @@ async def turn(session: Session) -> AsyncIterator[AnyEvent]:
         yield event
 
 
-def task_text(session: Session) -> str:
+async def task_text(session: Session) -> str:
+    """What the user asked for, what must pass, and the files that this names."""
     text = prompt("task", task=session.options.task or "")
     if session.options.verify:
         text += "\n\n" + prompt("verify", command=shlex.join(session.options.verify))
-    return text
+    return await with_files(session.workspace, text, session.cwd)
 
 
 async def tool_loop(
@@ -74,12 +76,19 @@ async def tool_loop(
     await session.open_engine()
 
     failed = 0
+    checked = session.start_tree  # the tree when `until` was asked last
     while True:
         while session.inbox:
-            session.add(Message(role="user", content=session.inbox.popleft()))
-        if not _answered(session):
-            async for event in _ask(session, caller.specs):
-                yield event
+            text = await with_files(session.workspace, session.inbox.popleft(), session.cwd)
+            session.add(Message(role="user", content=text))
+        try:
+            if not _answered(session):
+                async for event in _ask(session, caller.specs):
+                    yield event
+        except LimitReached:
+            if until and session.last_tree != checked and await until() is None:
+                return
+            raise
 
         edited = False
         if calls := open_calls(session.history):
@@ -88,6 +97,9 @@ async def tool_loop(
                 yield event
             edited = session.last_tree != tree
         if session.signals.stuck >= STUCK:
+            # It may be done without knowing it.
+            if until and session.last_tree != checked and await until() is None:
+                return
             raise Unsolved("The model did not get unstuck.", verified=_unverified(until))
         if calls:
             if not (edited and after_edits):
@@ -98,6 +110,7 @@ async def tool_loop(
         if until is None:
             return
         wrong = await until()
+        checked = session.last_tree
         if wrong is None:
             return
         failed += 1

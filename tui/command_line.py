@@ -46,9 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _dispatch(words)
-    except WrongUsage as wrong:
-        print(f"ostro: {wrong.reason}", file=sys.stderr)
-        return wrong.exit_code
+    except Ending as ending:
+        return _said(ending)
     except KeyboardInterrupt:
         print("ostro: Interrupted.", file=sys.stderr)
         return 130
@@ -56,6 +55,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of standard output went away; nothing is left to say to it.
         sys.stderr.close()
         return 1
+    except Exception:
+        from tui.fault import fault
+
+        return _said(fault())
+
+
+def _said(ending: Ending) -> int:
+    print(f"ostro: {ending.reason}", file=sys.stderr)
+    return ending.exit_code
 
 
 def _dispatch(words: list[str]) -> int:

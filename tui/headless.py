@@ -8,19 +8,17 @@ import json
 import os
 import signal
 import sys
-import time
-import traceback
 from pathlib import Path
 from typing import Protocol
 
 from agent.chat_engine import OpenEngine
 from agent.commands import Interrupt, Stop
-from agent.ending import Ending, EnvironmentProblem, Fault, Interrupted
+from agent.ending import Ending, EnvironmentProblem, Interrupted
 from agent.events import AnyEvent, End
-from agent.journal import state_folder
 from agent.opening import open_session
 from agent.options import RunOptions
 from agent.session import Session
+from tui.fault import fault
 from tui.printer import SAID_ON_STDERR, TextPrinter
 
 
@@ -103,7 +101,7 @@ class Headless:
         except Ending as ending:
             self._close(ending)
         except Exception:
-            self._close(_fault())
+            self._close(fault())
         assert self._end is not None
         self._write_folder(self._end)
         as_json = isinstance(self._printer, JsonPrinter)
@@ -165,14 +163,3 @@ class Headless:
             (self._folder / "patch.diff").write_bytes(end.patch.encode("utf-8", "surrogateescape"))
         except OSError as error:
             print(f"ostro: {self._folder} cannot be written ({error.strerror}).", file=sys.stderr)
-
-
-def _fault() -> Fault:
-    """For a mistake of ours outside a session: the traceback goes into a file of its own."""
-    path = state_folder() / "faults" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
-    except OSError:
-        return Fault("Ostro failed by a mistake of its own, and could not write down its details.")
-    return Fault(f"Ostro failed by a mistake of its own; {path} holds the details.")

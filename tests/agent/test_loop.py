@@ -133,6 +133,14 @@ async def test_unsolved_after_a_few_rounds(git_repo: GitRepo):
     assert len(ran.of(events.Verify)) == 4
 
 
+async def test_a_model_that_is_done_without_knowing_it(git_repo: GitRepo):
+    ran = await run(git_repo(BROKEN), [CORRECT, *[call("read", path="sums.py")] * 9], verify=CHECK)
+    assert (ran.end.outcome, ran.end.verified) == ("done", True)
+
+    ran = await run(git_repo(BROKEN, name="again"), [CORRECT], verify=CHECK, max_steps=1)
+    assert (ran.end.outcome, ran.end.verified) == ("done", True)
+
+
 async def test_pinned_effort_stays(git_repo: GitRepo):
     ran = await run(git_repo(BROKEN), [say("Done."), CORRECT, say("So.")], verify=CHECK, effort="none")
 

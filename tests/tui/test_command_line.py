@@ -183,6 +183,17 @@ def test_doctor_tries_what_it_reports():
     assert "sandbox" in ostro("doctor").stdout
 
 
+def test_a_fault_of_our_own_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr("tui.models.list_models", lambda as_json: 1 / 0)
+
+    assert main(["models", "list"]) == 70
+    err = capsys.readouterr().err
+    place = err.split("; ")[1].split(" holds")[0]
+    assert err.count("\n") == 1 and "ZeroDivisionError" in Path(place).read_text()
+
+
 def test_a_closed_pipe_is_no_traceback():
     done = subprocess.run(
         f"{sys.executable} {ROOT / 'ostro.py'} models list | true", shell=True, capture_output=True, text=True
