@@ -27,8 +27,8 @@ class RunOptions(BaseModel):
     """A model reference."""
     effort: Literal["auto", "none", "high"] = "auto"
     approve: Approve = "auto"
-    max_steps: int = Field(60, ge=1)
-    time_limit: float | None = Field(None, gt=0)
+    max_steps: int = Field(default=60, ge=1)
+    time_limit: float | None = Field(default=None, gt=0)
     """Seconds for the whole run."""
     seed: int | None = None
     unsafe: bool = False

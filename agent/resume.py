@@ -43,7 +43,7 @@ class Resumed:
         told = [record["options"] for record in records if record["kind"] == "options"]
         if not told:
             raise WrongUsage("This session ended before it began; start a new one.")
-        state = cls(RunOptions.model_validate(told[0]))
+        state = cls(RunOptions.model_validate(told[-1]))
         for record in records:
             match record["kind"]:
                 case "message":

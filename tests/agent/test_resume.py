@@ -141,3 +141,18 @@ async def test_another_repository(git_repo: GitRepo):
 async def test_an_unknown_session(tmp_path: Path):
     with pytest.raises(WrongUsage, match="no session"):
         await run(tmp_path, resume="20000101-000000-abcdef")
+
+
+async def test_fix_goes_on_as_fix(git_repo: GitRepo):
+    repo = git_repo(BROKEN)
+    never = ["sh", "-c", "echo still wrong; exit 1"]
+    first = await run(repo, [], kind="fix", task=None, command=never, time_limit=0.01)
+    assert first.end.outcome == "limit"
+    (repo / "now").write_text("")
+
+    again = await run(
+        repo, [], kind="run", resume=first.session, command=["test", "-e", "now"], time_limit=60
+    )
+
+    assert (again.end.outcome, again.end.verified) == ("done", True)
+    assert [step.phase for step in again.of(events.Step)] == ["verify"]
