@@ -192,7 +192,7 @@ def _headless(arguments: argparse.Namespace, told: Callable[[], dict[str, Any]])
 
 
 def _session(arguments: argparse.Namespace) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
         raise WrongUsage('The session needs a terminal; `ostro run "TASK"` works without one.')
     from tui.screen import run_screen
 
