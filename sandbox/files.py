@@ -65,7 +65,9 @@ class Files:
                     done = True
                     return answer
                 await self.close()
-            raise SandboxError("The sandbox's file server does not start; run `ostro doctor`.")
+            raise SandboxError(
+                f"The sandbox's file server does not run with {own_python()}; install Ostro with another."
+            )
         except TimeoutError:
             raise FileProblem(
                 "The file did not answer within a minute; is it on a dead network share?"

@@ -3,6 +3,7 @@ an attack that cannot work anywhere proves nothing."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 import socket
@@ -245,6 +246,34 @@ async def test_nothing_survives(place: tuple[Sandbox, bool], script: str, tmp_pa
         os.kill(pid, 9)
     # A process group is all that a bare run has: whoever leaves the group stays.
     assert bool(left) is (works and "setsid" in script)
+
+
+OPENS_AND_RUNS = """
+import asyncio, pathlib, sys, sandbox
+async def main():
+    box = await sandbox.Sandbox.open(pathlib.Path(sys.argv[1]))
+    await box.workspace.read("README.md")
+    await box.workspace.run(["sh", "-c", f"echo; setsid sleep {sys.argv[2]}"], on_output=print)
+asyncio.run(main())
+"""
+
+
+async def test_nothing_survives_a_killed_agent(box: Sandbox, repo: Path) -> None:
+    mark = f"98766.{os.getpid()}"
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-u", "-c", OPENS_AND_RUNS, str(repo), mark),
+        cwd=Path(__file__).parents[2],
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert agent.stdout is not None
+    await agent.stdout.readline()
+    of_agent = [str(repo).encode() + b"\0", mark.encode()]
+    agent.kill()
+    await agent.wait()
+    deadline = time.monotonic() + 5
+    while left := [p for p in _processes() if any(m in _command_line(p) + b"\0" for m in of_agent)]:
+        assert time.monotonic() < deadline, [_command_line(p) for p in left]
+        await asyncio.sleep(0.05)
 
 
 async def test_flood_is_bounded_and_the_rest_drained(box: Sandbox) -> None:

@@ -57,6 +57,16 @@ async def test_several_at_once(box: Sandbox) -> None:
     assert [done.output for done in await asyncio.gather(*runs)] == [f"{n}\n" for n in range(6)]
 
 
+async def test_no_file_descriptor_is_left_open(box: Sandbox) -> None:
+    async def one(n: int) -> None:
+        await box.workspace.run(["sleep", "0.01"], stdin=b"x", seconds=0.001 if n % 2 else 5)
+
+    await one(0)
+    before = len(os.listdir("/proc/self/fd"))
+    await asyncio.gather(*(one(n) for n in range(20)))
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 async def test_cancelling_kills(box: Sandbox, repo: Path) -> None:
     task = asyncio.create_task(box.workspace.run(["sh", "-c", "sleep 1; touch late"]))
     await asyncio.sleep(0.3)
@@ -287,6 +297,23 @@ async def test_folders_to_start_in(box: Sandbox, cwd: str) -> None:
 
 async def test_subfolder_means_the_whole_repository(open_sandbox: Opener, repo: Path) -> None:
     assert (await open_sandbox(repo / "src")).workspace.root == repo
+
+
+@pytest.mark.parametrize("place", ["/", "/no/such/folder", "/usr"])
+async def test_odd_home_folders(
+    open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, place
+) -> None:
+    monkeypatch.setenv("HOME", place)
+    for name in ("STATE", "CACHE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(tmp_path / name))
+    monkeypatch.chdir(tmp_path)
+    git(tmp_path, "init", "--quiet", "elsewhere")
+    if place == "/":
+        # Every repository lies below such a home; it is not one that holds it.
+        assert (await open_sandbox(tmp_path / "elsewhere")).workspace.root == tmp_path / "elsewhere"
+    box = await open_sandbox(tmp_path / "elsewhere")
+    done = await box.workspace.run(["sh", "-c", "touch $HOME/x && echo $HOME"])
+    assert done.output == "/home/ostro\n"
 
 
 async def test_description(box: Sandbox, open_sandbox: Opener) -> None:
