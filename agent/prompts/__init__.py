@@ -8,7 +8,7 @@ from importlib.resources import files
 
 @cache
 def _template(name: str) -> str:
-    return files(__package__).joinpath(f"{name}.md").read_text(encoding="utf-8").strip()
+    return files(__name__).joinpath(f"{name}.md").read_text(encoding="utf-8").strip()
 
 
 def prompt(name: str, **values: str) -> str:

@@ -18,7 +18,9 @@ TRACEBACK = 0.25
 NAMED = 0.15
 """Added to a function that the failing test itself names."""
 IMPORTED = 0.3
-"""Factor on code that ran at import: every test, failing or not, comes after it."""
+"""Factor on module-level code that ran at import: every test, failing or not, comes after it."""
+CALLED_AT_IMPORT = 0.6
+"""The same for the body of a function that only ran at import (one that fills a table, say)."""
 
 
 class FrameLike(Protocol):
@@ -91,9 +93,11 @@ def _of_file(file: str, source: str, evidence: Evidence) -> list[Suspect]:
     found = []
     for unit in units(source):
         scores = {line: score for line, score in lines.items() if unit.holds(line)}
-        if not scores and not unit.is_function:
-            at_import = _imported_score(evidence.counts)
-            scores = {line: at_import for line in imported if unit.holds(line)}
+        if not scores:
+            share = CALLED_AT_IMPORT if unit.is_function else IMPORTED
+            at_import = share * _imported_score(evidence.counts)
+            first = _body_start(unit, tree) if unit.is_function else unit.start
+            scores = {line: at_import for line in imported if unit.holds(line) and line >= first}
         score = max(scores.values(), default=0.0)
         if any(unit.holds(frame.line) for frame in frames):
             score += TRACEBACK
@@ -122,7 +126,16 @@ def _imported_score(counts: LineCounts | None) -> float:
     if counts is None:
         return 0.0
     failed = max(1, counts.failed)
-    return IMPORTED * ochiai(failed, counts.passed, failed)
+    return ochiai(failed, counts.passed, failed)
+
+
+def _body_start(unit: Unit, tree: ast.Module | None) -> int:
+    """First line of a function's body: its header runs at import whether it is called or not."""
+    for node in ast.walk(tree) if tree else ():
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if is_function and unit.start <= node.lineno <= unit.end == node.end_lineno:
+            return node.body[0].lineno
+    return unit.end + 1
 
 
 def _spread_over_statements(
