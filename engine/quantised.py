@@ -46,7 +46,9 @@ class QuantisedLinear:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the deprecation of quantised tensors, 2.13
             zero_points = torch.zeros(self.rows, dtype=torch.long)
-            quantised = torch._make_per_channel_quantized_tensor(weight, scales.double(), zero_points, 0)
+            quantised = torch.ops.aten._make_per_channel_quantized_tensor(
+                weight, scales.double(), zero_points, 0
+            )
             self._packed = torch.ops.quantized.linear_prepack(quantised, None)
         self._bias = bias
 
