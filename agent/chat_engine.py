@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Protocol
 
@@ -34,6 +35,8 @@ class ChatEngine(Protocol):
     async def close(self) -> None: ...
 
 
+KEEP_ALIVE = 600.0
+"""Seconds that the engine process waits for a next client. In CI none comes, and it ends at once."""
 OpenEngine = Callable[[], Awaitable[ChatEngine]]
 """Opens the engine when it is first needed. Raises EngineError."""
 
@@ -44,6 +47,6 @@ def engine_for(ref: str) -> OpenEngine:
     async def open_engine() -> ChatEngine:
         from engine import Engine
 
-        return await Engine.open(ref)
+        return await Engine.open(ref, keep_alive=0.0 if os.environ.get("CI") else KEEP_ALIVE)
 
     return open_engine
