@@ -16,7 +16,8 @@ TOKENS = 2048
 
 @pytest.mark.real_model
 def test_top_1_and_kl_on_real_code(small_model: Path) -> None:
-    transformers = pytest.importorskip("transformers")
+    import transformers  # here, as it takes seconds
+
     runtime = Runtime.load(small_model)
     code = Path(argparse.__file__).read_text() + Path(textwrap.__file__).read_text()
     ids = runtime.tokenizer.encode(code)[:TOKENS]
