@@ -113,10 +113,12 @@ def test_node_ids_to_functions_and_their_sources():
 
 
 def test_a_function_that_only_ran_at_import_is_read_before_module_level_code():
-    source = "TABLE = []\n\n\ndef fill(x):\n    TABLE.append(x)\n\n\ndef unused(x):\n    return x\n\n\nfill(1)\n"
+    source = (
+        "TABLE = []\n\n\ndef fill(x):\n    TABLE.append(x)\n\n\ndef unused(x):\n    return x\n\n\nfill(1)\n"
+    )
     counts = LineCounts(failed=1, passed=3, imported={"a.py": [1, 4, 5, 8, 12]})
 
     suspects = rank({"a.py": source}, Evidence(counts), NOTHING)
 
-    assert [s.name for s in suspects][0] == "fill"
+    assert suspects[0].name == "fill"
     assert "unused" not in [s.name for s in suspects], "its header ran, its body did not"
