@@ -139,7 +139,7 @@ def _ostro(path: Path, threads: int) -> Callable[[], dict[str, float]]:
 
 
 def _llama_cpp(path: Path, threads: int) -> Callable[[], dict[str, float]]:
-    import llama_cpp
+    import llama_cpp  # pyright: ignore[reportMissingImports]  (`make bench` installs it)
 
     model = llama_cpp.Llama(
         str(path), n_ctx=2048, n_batch=512, n_threads=threads, n_threads_batch=threads, verbose=False

@@ -21,7 +21,7 @@ SUSPICION_WEIGHT = 2.0
 BOUND_PENALTY = 4.0
 """Nats: nobody can guess the name of a new variable; the line as a whole may still be one too early."""
 SIGNATURE_PENALTY = 8.0
-"""Nats: names of functions and parameters are what callers made them."""
+"""Nats: names, parameters and types of functions are what callers made them."""
 STRING_PENALTY = 3.0
 """Nats: the words of a message surprise any model and are seldom the fault."""
 NO_TEST_RAN_IT = 0.02
@@ -57,7 +57,7 @@ class Region:
     """Spans of comments and docstrings."""
     strings: tuple[tuple[int, int], ...]
     signatures: tuple[tuple[int, int], ...]
-    """Spans of names in `def` and `class` headers."""
+    """Spans of `def` headers, without defaults, and of names of classes."""
     bound: tuple[tuple[int, int], ...]
     """Spans of names where they are bound for the first time."""
     line_starts: tuple[int, ...]
