@@ -15,7 +15,7 @@ class Signals:
     failed_checks: int = 0
     """Times the model said it was finished, or edited, and the command still failed."""
     stuck: int = 0
-    """Times it asked for the same call three times in a row, or did not come to an end."""
+    """Times it made the same call three times in a row, said the same again, or did not come to an end."""
     malformed: int = 0
     """Tool calls that could not be read."""
 
@@ -40,7 +40,7 @@ def decide(signals: Signals, pinned: Literal["auto", "none", "high"] = "auto") -
         reasons.append(f"the command still failed after {_times(signals.failed_checks, 'attempt')}")
     if signals.stuck:
         reasons.append(
-            f"it was stuck {_times(signals.stuck, 'time')}: a repeated call, or an answer without end"
+            f"it was stuck {_times(signals.stuck, 'time')}: a repeated call or answer, or one without end"
         )
     if reasons:
         return Decision(Effort.HIGH, reasons)

@@ -39,6 +39,7 @@ ROUNDS = 6
 """Failed checks of the tool loop before it gives up."""
 MOST_PARTS_SECONDS = 120.0
 
+_NO_SCRIPT = re.compile(r"(?:can't open file|cannot open|Cannot find module) ['\"]?([^'\":\n]+)")
 _NO_MODULE = re.compile(r"^\S*python[\d.]*(?:\.exe)?: No module named '?([\w.]+)'?$", re.MULTILINE)
 
 
@@ -87,8 +88,19 @@ def _raise_if_explained(check: Check) -> None:
         raise EnvironmentProblem(
             f"{check.command[0]} has no module {missing[1]}; install it, or name the Python that has it."
         )
+    script = _NO_SCRIPT.search(check.completed.output)
+    if script and (word := _word_for(script[1], check.command)):
+        raise EnvironmentProblem(
+            f"There is no file {word} to run; correct the command, or start where it is."
+        )
     if check.report.collected_none and not check.report.failing and check.completed.exit_code in (4, 5):
-        raise EnvironmentProblem(f"The command ran no tests: {_last_line(check)}")
+        why = check.report.first_error.split("\n")[0]
+        raise EnvironmentProblem(f"The command ran no tests: {why or _last_line(check)}")
+
+
+def _word_for(path: str, command: Sequence[str]) -> str | None:
+    """The word of the command that names this file, as its program understood it."""
+    return next((word for word in command[1:] if word and f"/{path}".endswith(f"/{word}")), None)
 
 
 def _last_line(check: Check) -> str:

@@ -29,7 +29,7 @@ Until = Callable[[], Awaitable[str | None]]
 ROUNDS = 4
 """Failed checks after which the loop gives up."""
 STUCK = 3
-"""Repeated calls and endless answers that get a hint before the loop gives up."""
+"""Repeated calls, repeated answers and endless ones that get a hint before the loop gives up."""
 
 
 async def turn(session: Session) -> AsyncIterator[AnyEvent]:
@@ -96,6 +96,8 @@ async def tool_loop(
             async for event in caller.run(calls):
                 yield event
             edited = session.last_tree != tree
+        elif _says_it_again(session):
+            session.signals = replace(session.signals, stuck=session.signals.stuck + 1)
         if session.signals.stuck >= STUCK:
             # It may be done without knowing it.
             if until and session.last_tree != checked and await until() is None:
@@ -123,6 +125,14 @@ async def tool_loop(
 def _answered(session: Session) -> bool:
     """Whether the last word is the model's: a final answer, or calls that have not run yet."""
     return bool(session.history) and session.history[-1].role == "assistant"
+
+
+def _says_it_again(session: Session) -> bool:
+    """Whether the last word is an answer without a call, the same as the one before it."""
+    said = [message for message in session.history[-3:] if message.role == "assistant"]
+    if len(said) < 2 or not _answered(session):
+        return False
+    return said[-1].content == said[-2].content and not said[-2].tool_calls
 
 
 def _unverified(until: Until | None) -> bool | None:

@@ -194,6 +194,19 @@ async def test_a_missing_module_ends_before_any_work(git_repo: GitRepo):
     assert end.exit_code == 3 and "no_such_runner" in end.reason
 
 
+@pytest.mark.parametrize("command", [["python", "no_such.py"], ["sh", "-e", "tools/no_such.sh"]])
+async def test_a_missing_script_ends_before_any_work(git_repo: GitRepo, command: list[str]):
+    events, end = await run(git_repo({"a.py": ""}), KnowingEngine(""), command)
+
+    assert end.exit_code == 3 and f"no file {command[-1]} to run" in end.reason
+    assert not any(isinstance(event, Model) for event in events)
+
+
+async def test_a_missing_test_file_is_named(git_repo: GitRepo):
+    _events, end = await run(git_repo({"a.py": ""}), KnowingEngine(""), [*PYTEST, "tests/test_none.py"])
+    assert end.exit_code == 3 and "tests/test_none.py" in end.reason
+
+
 async def test_a_denied_path_is_explained_with_its_flag(git_repo: GitRepo):
     repo = git_repo({"check.py": "open('/usr/ostro-was-here', 'w')\n"})
     _events, end = await run(repo, KnowingEngine(""), ["python", "check.py"])

@@ -127,10 +127,17 @@ async def test_a_failed_check_goes_back_with_effort_high(git_repo: GitRepo):
 
 
 async def test_unsolved_after_a_few_rounds(git_repo: GitRepo):
-    ran = await run(git_repo(BROKEN), [say("Done.")] * 9, verify=CHECK)
+    ran = await run(git_repo(BROKEN), [say(f"Done, {n}.") for n in range(9)], verify=CHECK)
 
     assert (ran.end.outcome, ran.end.verified, ran.end.exit_code) == ("unsolved", False, 1)
     assert len(ran.of(events.Verify)) == 4
+
+
+async def test_the_same_answer_again_and_again_is_stopped(git_repo: GitRepo):
+    ran = await run(git_repo(BROKEN), [say("It is correct.")] * 9, verify=CHECK, max_steps=9)
+
+    assert (ran.end.outcome, ran.end.verified) == ("unsolved", False)
+    assert "unstuck" in ran.end.reason and ran.end.steps == 4
 
 
 async def test_a_model_that_is_done_without_knowing_it(git_repo: GitRepo):
