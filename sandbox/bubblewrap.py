@@ -19,10 +19,10 @@ class Bubblewrap:
     program: Path
     nested: bool = False
     """Whether processes inside may make user namespaces of their own (an old bubblewrap cannot forbid it)."""
-
-    @property
-    def name(self) -> str:
-        return "bubblewrap"
+    seccomp: bytes | None = None
+    """The filter for system calls."""
+    landlock: bool = False
+    """Whether commands go through `confine.py`."""
 
     def arguments(self, policy: Policy, cwd: Path, env: Mapping[str, str]) -> list[str]:
         """All options up to the command; the order is part of the protection."""

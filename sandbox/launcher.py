@@ -15,11 +15,15 @@ from pathlib import Path
 
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.capture import Capture
+from sandbox.confine import REFUSED
 from sandbox.errors import SandboxError
 from sandbox.limits import Limits
-from sandbox.policy import Policy
+from sandbox.policy import Mount, Policy
+from sandbox.toolchain import own_python
 
-# Sets the limits on the command alone and gives the shell's 126 and 127; costs about a millisecond.
+CONFINE = Path(__file__).with_name("confine.py")
+CONFINE_INSIDE = Path("/run/ostro/confine.py")
+# Where there is no Landlock: sets the limits on the command alone and gives the shell's 126 and 127.
 PRELUDE = 'ulimit -c 0; ulimit -f "$1"; ulimit -n "$2"; [ "$3" = - ] || ulimit -v "$3"; shift 3; exec "$@"'
 CHUNK = 1 << 16
 GONE_WITHIN = 5.0
@@ -115,20 +119,25 @@ class Launcher:
         if any("\0" in part for part in argv):
             raise SandboxError("A command's arguments cannot hold a NUL character; remove it.")
         environment = {**policy.environment, **(env or {})}
-        command = ["/bin/sh", "-c", PRELUDE, "sh", *_ceilings(limits), *argv]
         keep: list[int] = []
         status: int | None = None
         try:
             if self.bubblewrap is None:
                 where: Path | None = cwd
+                command = _limited(limits, argv)
             else:
                 where, (status, status_end) = None, os.pipe()
+                keep.append(status_end)
+                policy, inner = _confined(policy, limits, argv, landlock=self.bubblewrap.landlock)
                 options = _in_memory("\0".join(self.bubblewrap.arguments(policy, cwd, environment)))
-                keep += [status_end, options]
+                keep.append(options)
                 command = [
-                    str(self.bubblewrap.program), "--args", str(options),
-                    "--json-status-fd", str(status_end), "--", *command,
+                    str(self.bubblewrap.program), "--args", str(options), "--json-status-fd", str(status_end),
                 ]  # fmt: skip
+                if self.bubblewrap.seccomp:
+                    keep.append(_in_memory(self.bubblewrap.seccomp))
+                    command += ["--seccomp", str(keep[-1])]
+                command += ["--", *inner]
                 # /proc/1/environ shows what bubblewrap itself was started with.
                 environment = {}
             process = await asyncio.create_subprocess_exec(
@@ -193,6 +202,9 @@ class _Running:
             code = self.process.returncode or 0
             return 128 - code if code < 0 else code
         told = self._told("exit-code")
+        last = stderr.text().rstrip().rpartition("\n")[2]
+        if told == REFUSED and last.startswith("confine: "):
+            raise SandboxError(f"The sandbox could not be completed ({last}), so the command was not run.")
         if told is not None:
             return told
         if self._told("child-pid") and self._killed:
@@ -302,6 +314,29 @@ def _in_memory(data: str | bytes) -> int:
         view = view[os.write(fd, view) :]
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _confined(
+    policy: Policy, limits: Limits, argv: Sequence[str], *, landlock: bool
+) -> tuple[Policy, list[str]]:
+    """The command behind what limits it, and the policy with what that needs."""
+    if not landlock:
+        return policy, _limited(limits, argv)
+    memory = "-" if limits.memory_bytes is None else str(limits.memory_bytes)
+    writable = [str(folder) for folder in policy.writable]
+    words = [
+        str(limits.file_bytes),
+        str(limits.open_files),
+        memory,
+        str(limits.processes),
+        str(len(writable)),
+    ]
+    python = [str(own_python()), "-I", "-S", str(CONFINE_INSIDE)]
+    return policy.with_mounts(Mount(CONFINE, CONFINE_INSIDE)), [*python, *words, *writable, *argv]
+
+
+def _limited(limits: Limits, argv: Sequence[str]) -> list[str]:
+    return ["/bin/sh", "-c", PRELUDE, "sh", *_ceilings(limits), *argv]
 
 
 def _ceilings(limits: Limits) -> list[str]:

@@ -20,6 +20,8 @@ class Limits(BaseModel):
     """The largest file a process may write."""
     memory_bytes: int | None = Field(default=None, ge=1)
     """Address space of each process; None sets no ceiling."""
+    processes: int = Field(default=4096, ge=8)
+    """Processes and threads of the user inside. The kernel exempts root from it."""
     open_files: int = Field(default=4096, ge=16)
     scratch_bytes: int = Field(default=2 << 30, ge=1 << 20)
     """Size of each in-memory folder (/tmp, the home folder, ...)."""

@@ -49,6 +49,12 @@ class Policy:
     mounts: tuple[Mount, ...] = field(default=())
     """The workspace, then what lies on it, in order."""
 
+    @property
+    def writable(self) -> list[Path]:
+        """Folders that may be written, as they are seen inside."""
+        bound = [mount.target for mount in self.mounts if mount.writable]
+        return list(dict.fromkeys([*bound, *self.hidden, self.home, Path("/dev")]))
+
     def with_mounts(self, *mounts: Mount) -> Policy:
         return replace(self, mounts=(*self.mounts, *mounts))
 

@@ -16,6 +16,8 @@ from sandbox import bubblewrap as bubblewrap_module
 
 from .conftest import Opener, git, make_venv
 
+SANDBOX = Path(bubblewrap_module.__file__).parent
+
 
 async def test_output_and_exit_code(box: Sandbox) -> None:
     done = await box.workspace.run(["sh", "-c", "echo out; echo err >&2; cat; exit 3"], stdin=b"in\n")
@@ -318,7 +320,7 @@ async def test_odd_home_folders(
 
 async def test_description(box: Sandbox, open_sandbox: Opener) -> None:
     told = box.describe()
-    assert told["mechanism"] == "bubblewrap"
+    assert (told["mechanism"], told["tier"]) == ("bubblewrap + Landlock + seccomp", "A")
     assert told["enforced"] and told["not_enforced"]
     bare = (await open_sandbox(unsafe=True)).describe()
     assert bare["mechanism"] == "none"
@@ -358,7 +360,9 @@ async def test_bubblewrap_that_cannot_start_or_does_not_hold(repo: Path, tmp_pat
     open_door.write_text(
         f"#!{os.path.realpath(sys.executable)}\n"
         "import os, subprocess, sys\n"
-        "code = subprocess.call(sys.argv[6:])\n"
+        "command = sys.argv[sys.argv.index('--') + 1:]\n"
+        f"command = [word.replace('/run/ostro/', {str(SANDBOX)!r} + '/') for word in command]\n"
+        "code = subprocess.call(command)\n"
         "os.write(int(sys.argv[4]), b'{\"exit-code\": %d}' % code)\n"
     )
     open_door.chmod(0o755)

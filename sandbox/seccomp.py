@@ -1,0 +1,136 @@
+"""The system-call filter: a classic BPF program that denies what no build, test or server needs.
+
+Most of these calls want a capability that nothing inside has; they are denied all the same, because kernels
+were broken through them. The rules stand alone, one after the other, each jumping over its own answer only,
+so that no rule can let a later one slip.
+
+Sources: seccomp(2), linux/filter.h, linux/seccomp.h; numbers from the kernel's syscall tables.
+"""
+
+from __future__ import annotations
+
+import errno
+import platform
+import struct
+import sys
+from dataclasses import dataclass
+
+ALLOW = 0x7FFF0000
+KILL = 0x80000000
+ERRNO = 0x00050000
+
+_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
+"""Offsets in `struct seccomp_data`; of an argument, the low half of a little-endian machine."""
+
+NEW_NAMESPACES = 0x7E020000
+"""CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET; the flag for time is no flag of clone(2)."""
+FAMILIES = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16}
+"""Sockets that may be made. The network namespace has but a loopback; netlink lists its addresses."""
+TERMINAL_INPUT = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
+"""They type into a terminal that is shared with the caller."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What the filter has to know of a processor."""
+
+    architecture: int
+    """AUDIT_ARCH_*"""
+    denied: dict[str, int]
+    clone: int
+    socket: int
+    socketpair: int
+    ioctl: int
+    foreign_from: int | None = None
+    """Numbers from here on are of another calling convention."""
+
+
+_NEW = {
+    "io_uring_setup": 425, "io_uring_enter": 426, "io_uring_register": 427, "open_tree": 428,
+    "move_mount": 429, "fsopen": 430, "fsconfig": 431, "fsmount": 432, "fspick": 433, "pidfd_getfd": 438,
+    "process_madvise": 440, "mount_setattr": 442, "quotactl_fd": 443, "open_tree_attr": 467,
+}  # fmt: skip
+"""The same on every processor, as all calls since Linux 5.0 are."""
+_CLONE3 = 435
+
+MACHINES = {
+    "x86_64": Machine(
+        architecture=0xC000003E,
+        denied=_NEW
+        | {
+            "ptrace": 101, "syslog": 103, "uselib": 134, "vhangup": 153, "modify_ldt": 154, "pivot_root": 155,
+            "acct": 163, "settimeofday": 164, "mount": 165, "umount2": 166, "swapon": 167, "swapoff": 168,
+            "reboot": 169, "sethostname": 170, "setdomainname": 171, "iopl": 172, "ioperm": 173,
+            "init_module": 175, "delete_module": 176, "quotactl": 179, "lookup_dcookie": 212,
+            "clock_settime": 227, "kexec_load": 246, "add_key": 248, "request_key": 249, "keyctl": 250,
+            "unshare": 272, "perf_event_open": 298, "fanotify_init": 300, "open_by_handle_at": 304,
+            "setns": 308, "process_vm_readv": 310, "process_vm_writev": 311, "kcmp": 312,
+            "finit_module": 313, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323,
+        },
+        clone=56, socket=41, socketpair=53, ioctl=16, foreign_from=0x40000000,
+    ),
+    "aarch64": Machine(
+        architecture=0xC00000B7,
+        denied=_NEW
+        | {
+            "lookup_dcookie": 18, "umount2": 39, "mount": 40, "pivot_root": 41, "vhangup": 58, "quotactl": 60,
+            "acct": 89, "unshare": 97, "kexec_load": 104, "init_module": 105, "delete_module": 106,
+            "clock_settime": 112, "syslog": 116, "ptrace": 117, "reboot": 142, "sethostname": 161,
+            "setdomainname": 162, "settimeofday": 170, "add_key": 217, "request_key": 218, "keyctl": 219,
+            "swapon": 224, "swapoff": 225, "perf_event_open": 241, "fanotify_init": 262,
+            "open_by_handle_at": 265, "setns": 268, "process_vm_readv": 270, "process_vm_writev": 271,
+            "kcmp": 272, "finit_module": 273, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294,
+        },
+        clone=220, socket=198, socketpair=199, ioctl=29,
+    ),
+}  # fmt: skip
+
+
+def program(machine: str | None = None) -> bytes | None:
+    """The filter as an array of `struct sock_filter`; None for a processor whose calls are not known here."""
+    if not sys.platform.startswith("linux") or sys.byteorder != "little" or sys.maxsize < 1 << 32:
+        return None
+    known = MACHINES.get(machine or platform.machine())
+    return None if known is None else b"".join(struct.pack("<HBBI", *step) for step in _steps(known))
+
+
+Step = tuple[int, int, int, int]
+"""Code, steps to jump where the test holds, and where not, operand."""
+
+
+def _steps(machine: Machine) -> list[Step]:
+    steps: list[Step] = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, machine.architecture), _answer(KILL)]
+    steps.append((_LOAD, 0, 0, _NUMBER))
+    if machine.foreign_from is not None:
+        steps += _when((_AT_LEAST, machine.foreign_from), KILL)
+    for number in sorted(machine.denied.values()):
+        steps += _when((_EQUAL, number), ERRNO | errno.EPERM)
+    # Its flags lie in memory, where a filter cannot look; the C library then uses clone.
+    steps += _when((_EQUAL, _CLONE3), ERRNO | errno.ENOSYS)
+    steps += _of(machine.clone, _FIRST, _when((_ANY_BIT, NEW_NAMESPACES), ERRNO | errno.EPERM))
+    for number in (machine.socket, machine.socketpair):
+        steps += _of(number, _FIRST, _unless(sorted(FAMILIES.values()), ERRNO | errno.EAFNOSUPPORT))
+    typing = [_when((_EQUAL, request), ERRNO | errno.EPERM) for request in TERMINAL_INPUT.values()]
+    steps += _of(machine.ioctl, _SECOND, [step for rule in typing for step in rule])
+    return [*steps, _answer(ALLOW)]
+
+
+def _answer(action: int) -> Step:
+    return (_RETURN, 0, 0, action)
+
+
+def _when(test: tuple[int, int], action: int) -> list[Step]:
+    """Answers where the test of the loaded value holds, and else goes on."""
+    return [(test[0], 0, 1, test[1]), _answer(action)]
+
+
+def _unless(values: list[int], action: int) -> list[Step]:
+    """Answers where the loaded value is none of these; goes on behind its answer else."""
+    return [*((_EQUAL, len(values) - at, 0, value) for at, value in enumerate(values)), _answer(action)]
+
+
+def _of(number: int, argument: int, rules: list[Step]) -> list[Step]:
+    """The rules on an argument of one call; any other call goes past them, the call itself on to the end."""
+    body = [(_LOAD, 0, 0, argument), *rules, (_LOAD, 0, 0, _NUMBER)]
+    return [(_EQUAL, 0, len(body), number), *body]

@@ -1,0 +1,75 @@
+"""What the layers of a sandbox enforce, and what they do not, in plain words."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sandbox.bubblewrap import Bubblewrap
+
+FATAL = {
+    "outside": "a file outside the workspace could be written",
+    "kernel parameters": "kernel parameters could be written",
+    "first environment": "the first process shows an environment",
+    "network": "the host's network is visible",
+    "capabilities": "capabilities were left",
+    "remount": "a read-only mount could be made writable",
+    "no home": "the home folder cannot be written",
+    "no workspace": "the workspace cannot be written",
+}
+"""What must not be found, by the names of `probe.py`."""
+
+_MOUNTS = [
+    "files outside the workspace cannot be changed, and home folders, /tmp and /run are not visible",
+    "no network: only a loopback of its own",
+    "processes see and signal only each other, and none outlives its command",
+    "the environment holds an allow-list; no secrets of the caller",
+    "no capabilities, kernel parameters read-only",
+    "what makes git run programs (hooks, configuration) cannot be changed in any repository of the workspace",
+    "limits on time, output, file size and open files",
+]
+_LANDLOCK = "Landlock stands behind the mounts: no write outside even through a file left open by mistake"
+_SECCOMP = (
+    "system calls are filtered: no mounts, namespaces, tracing, keyrings, io_uring; four socket families"
+)
+_OPEN = [
+    "files outside home folders that the user can read can be read",
+    "git repositories made inside the workspace during the session may hold hooks",
+    "hard links that lead out of the workspace, where there were some before",
+    "unix sockets outside /run, /tmp and home folders that were made after the session began can be reached",
+    "memory and the number of processes have no ceiling of their own",
+]
+
+
+def describe(bubblewrap: Bubblewrap | None) -> dict[str, Any]:
+    """`mechanism`, `tier` (A, B or none), `program`, `enforced` and `not_enforced`."""
+    if bubblewrap is None:
+        return {
+            "mechanism": "none",
+            "tier": "none",
+            "enforced": ["limits on time, output and file size"],
+            "not_enforced": [
+                "commands can read and change every file that the user can",
+                "commands can use the network and see the user's environment",
+                "a process that leaves its group outlives its command",
+            ],
+        }
+    layers, enforced, left = ["bubblewrap"], list(_MOUNTS), list(_OPEN)
+    if bubblewrap.landlock:
+        layers.append("Landlock")
+        enforced.append(_LANDLOCK)
+    else:
+        left.append("this kernel has no Landlock: nothing stands behind the mounts")
+    if bubblewrap.seccomp:
+        layers.append("seccomp")
+        enforced.append(_SECCOMP)
+    else:
+        left.append("system calls are not filtered: a fault in the kernel is within reach")
+    if bubblewrap.nested and not bubblewrap.seccomp:
+        left.append("programs inside may make user namespaces of their own")
+    return {
+        "mechanism": " + ".join(layers),
+        "tier": "A" if bubblewrap.landlock and bubblewrap.seccomp else "B",
+        "program": str(bubblewrap.program),
+        "enforced": enforced,
+        "not_enforced": left,
+    }

@@ -1,0 +1,130 @@
+"""The filter, step by step as the kernel would take it, and the filter in the kernel."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import subprocess
+import sys
+
+import pytest
+
+from sandbox import seccomp
+from sandbox.seccomp import ALLOW, ERRNO, KILL, MACHINES
+
+
+def verdict(program: bytes, architecture: int, number: int, *arguments: int) -> int:
+    """Runs the program as a machine for classic BPF does, and sees that it jumps forward only."""
+    data = struct.pack("<IIQ6Q", number, architecture, 0, *(*arguments, *[0] * (6 - len(arguments))))
+    steps = list(struct.iter_unpack("<HBBI", program))
+    loaded = at = 0
+    while True:
+        code, if_true, if_false, operand = steps[at]
+        at += 1
+        if code == 0x06:
+            return operand
+        if code == 0x20:
+            loaded = struct.unpack_from("<I", data, operand)[0]
+            continue
+        held = {0x15: loaded == operand, 0x35: loaded >= operand, 0x45: bool(loaded & operand)}[code]
+        at += if_true if held else if_false
+
+
+@pytest.fixture(params=MACHINES)
+def machine(request: pytest.FixtureRequest) -> tuple[bytes, seccomp.Machine]:
+    program = seccomp.program(request.param)
+    assert program is not None
+    return program, MACHINES[request.param]
+
+
+def test_every_denied_call_is_denied_and_no_other_call(machine: tuple[bytes, seccomp.Machine]) -> None:
+    program, known = machine
+    special = {known.clone, known.socket, known.socketpair, known.ioctl, 435}
+    for number in range(600):
+        if number in special:
+            continue
+        expected = ERRNO | errno.EPERM if number in known.denied.values() else ALLOW
+        assert verdict(program, known.architecture, number) == expected, number
+
+
+def test_clone_makes_threads_and_processes_but_no_namespaces(machine: tuple[bytes, seccomp.Machine]) -> None:
+    program, known = machine
+    thread, fork = 0x3D0F00, 0x1200011
+    assert verdict(program, known.architecture, known.clone, thread) == ALLOW
+    assert verdict(program, known.architecture, known.clone, fork) == ALLOW
+    for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        assert verdict(program, known.architecture, known.clone, fork | flag) == ERRNO | errno.EPERM
+    assert verdict(program, known.architecture, 435, 0) == ERRNO | errno.ENOSYS
+
+
+def test_sockets_of_four_families_only(machine: tuple[bytes, seccomp.Machine]) -> None:
+    program, known = machine
+    for number in (known.socket, known.socketpair):
+        allowed = {
+            family for family in range(64) if verdict(program, known.architecture, number, family) == ALLOW
+        }
+        assert allowed == {1, 2, 10, 16}
+        refused = verdict(program, known.architecture, number, 40)  # vsock, the way to a machine's host
+        assert refused == ERRNO | errno.EAFNOSUPPORT
+        # The family is an int: what the upper half holds does not matter to the kernel either.
+        assert verdict(program, known.architecture, number, (1 << 32) | 40) == refused
+
+
+def test_nothing_types_into_a_terminal(machine: tuple[bytes, seccomp.Machine]) -> None:
+    program, known = machine
+    for request in (0x5412, 0x541C, (1 << 32) | 0x5412):
+        assert verdict(program, known.architecture, known.ioctl, 0, request) == ERRNO | errno.EPERM
+    assert verdict(program, known.architecture, known.ioctl, 0, 0x5413) == ALLOW  # TIOCGWINSZ
+
+
+def test_other_calling_conventions_are_the_end(machine: tuple[bytes, seccomp.Machine]) -> None:
+    program, known = machine
+    for foreign in {0x40000003, 0xC000003E, 0xC00000B7} - {known.architecture}:
+        assert verdict(program, foreign, 1) == KILL
+    if known.foreign_from is not None:
+        assert verdict(program, known.architecture, known.foreign_from | 1) == KILL
+
+
+def test_an_unknown_processor_has_no_filter() -> None:
+    assert seccomp.program("mips64") is None
+
+
+INSTALL = """
+import ctypes, os, sys
+libc = ctypes.CDLL(None, use_errno=True)
+program = bytes.fromhex(sys.argv[1])
+class Filter(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("steps", ctypes.c_char_p)]
+filter = Filter(len(program) // 8, program)
+if len(sys.argv) > 2:
+    assert libc.prctl(38, 1, 0, 0, 0) == 0
+    assert libc.prctl(22, 2, ctypes.byref(filter)) == 0, os.strerror(ctypes.get_errno())
+import socket, threading, subprocess
+failed = []
+for name, family in (("vsock", 40), ("packet", 17), ("alg", 38)):
+    try:
+        socket.socket(family, socket.SOCK_STREAM if family == 40 else socket.SOCK_RAW if family == 17 else 5)
+    except OSError as problem:
+        if problem.errno == 97: failed.append(name)
+if libc.unshare(0x10000000) != 0: failed.append("unshare")
+thread = threading.Thread(target=print); thread.start(); thread.join()
+assert subprocess.run(["true"]).returncode == 0
+socket.socketpair(); socket.socket(socket.AF_INET).close()
+print(" ".join(failed))
+"""
+
+
+@pytest.mark.skipif(seccomp.program() is None, reason="no filter for this processor")
+@pytest.mark.parametrize("filtered", [False, True])
+def test_the_kernel_takes_the_filter(filtered: bool) -> None:
+    program = seccomp.program()
+    assert program is not None
+    argv = [sys.executable, "-c", INSTALL, program.hex(), *(["on"] if filtered else [])]
+    ran = subprocess.run(argv, capture_output=True, text=True, timeout=30)
+    assert ran.returncode == 0, ran.stderr
+    refused = ran.stdout.split()
+    if filtered:
+        assert {"vsock", "packet", "alg", "unshare"} <= set(refused)
+    else:
+        assert "unshare" not in refused or os.getuid() != 0
