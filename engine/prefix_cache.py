@@ -19,7 +19,10 @@ def common_prefix(a: list[int], b: list[int]) -> int:
 
 
 class PrefixCache:
-    """A few kept sequences, the least recently used evicted first, within `budget` bytes."""
+    """A few kept sequences, the least recently used evicted first, within `budget` bytes.
+
+    Evicted before another one grows, so that the budget also holds while it does.
+    """
 
     def __init__(self, new: Callable[[], KVCache], budget: int):
         self._new = new
@@ -36,25 +39,30 @@ class PrefixCache:
         shared = 0 if best is None else common_prefix(best.ids, ids)
         if keep is not None:
             shared = min(shared, keep)
-        if best is None or shared == 0:
-            chosen = self._new()
-        elif shared >= KEEP_SHARE * len(best):
-            self._kept.remove(best)
-            best.truncate(shared)
-            chosen = best
-        else:
-            chosen = best.copy(shared)
+        chosen = self._new()
+        if best is not None and shared > 0:
+            both_fit = best.bytes + chosen.bytes_of(len(ids)) <= self._budget
+            if both_fit and shared < KEEP_SHARE * len(best):
+                self._evict(best, self._budget - chosen.bytes_of(len(ids)))
+                chosen = best.copy(shared)
+            else:
+                self._kept.remove(best)
+                best.truncate(shared)
+                chosen = best
+        self._evict(None, self._budget - chosen.bytes_of(len(ids)))
         self._kept.append(chosen)
-        self._evict(chosen)
         return chosen
 
     def touch(self, cache: KVCache) -> None:
         """Mark as most recently used, after it grew."""
         self._kept.remove(cache)
         self._kept.append(cache)
-        self._evict(cache)
+        self._evict(cache, self._budget)
 
-    def _evict(self, in_use: KVCache) -> None:
-        while len(self._kept) > 1 and sum(cache.bytes for cache in self._kept) > self._budget:
-            oldest = next(cache for cache in self._kept if cache is not in_use)
+    def _evict(self, needed: KVCache | None, budget: int) -> None:
+        """Lets go of the oldest, but not of the one that is needed, until all fit into `budget`."""
+        while sum(cache.bytes for cache in self._kept) > budget:
+            oldest = next((cache for cache in self._kept if cache is not needed), None)
+            if oldest is None:
+                return
             self._kept.remove(oldest)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.gguf_file import GgufFile, Tensor
-from engine.kv_cache import KVCache
+from engine.kv_cache import KVCache, Widened
 from engine.quantised import QuantisedEmbedding, QuantisedLinear, use_fbgemm
 
 
@@ -69,9 +69,10 @@ class Qwen2Model:
             self.layers = list(pool.map(layer, range(file.value("block_count"))))
         self.head = QuantisedLinear.from_tensors([head], note=note)
         self.vocabulary = self.head.rows
+        self._widened = Widened(self.kv_heads, self.head_dim)
 
     def new_cache(self) -> KVCache:
-        return KVCache(len(self.layers), self.kv_heads, self.head_dim)
+        return KVCache(len(self.layers), self.kv_heads, self.head_dim, self._widened)
 
     @torch.inference_mode()
     def prefill(

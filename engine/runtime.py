@@ -20,8 +20,9 @@ from engine.tokenizer import Tokenizer
 PREFILL_CHUNK = 256
 SCORED_AT_ONCE = 64
 """Positions whose distributions over the vocabulary exist together."""
-CACHE_BUDGET = 768 << 20
-"""Bytes of KV cache kept for later prompts."""
+CACHE_BUDGET = 512 << 20
+"""Bytes of keys and values, of the sequence at work and of those kept for later prompts together. It bounds
+the context: with it the default model stays under 3 GB (docs/engine.md)."""
 MODELS = {"qwen2": Qwen2Model}
 
 
@@ -34,7 +35,8 @@ class Runtime:
         self.name: str = file.metadata.get("general.name", file.path.stem)
         self.path = file.path
         self.architecture = file.architecture
-        self.context = model.context
+        self.context = min(model.context, model.new_cache().tokens_in(CACHE_BUDGET))
+        """Tokens; what the file says, or what the memory for keys and values holds."""
         self.tokenizer = Tokenizer(file)
         self.prefill_speed: float | None = None
         """Tokens per second of the last long prefill; None until there was one."""
@@ -194,6 +196,7 @@ class Runtime:
         """Feed what the cache lacks of the prompt; returns the hidden states of those tokens."""
         first = len(cache)
         total = len(prompt) - first
+        cache.reserve(len(prompt))  # at once: buffers that grow leave holes in memory
         began, hidden = time.perf_counter(), []
         for start in range(first, len(prompt), PREFILL_CHUNK):
             chunk = prompt[start : start + PREFILL_CHUNK]
