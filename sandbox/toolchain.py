@@ -1,8 +1,9 @@
 """The user's own programs inside the sandbox: which PATH, and which folders have to be readable.
 
 Home folders are hidden, yet Python, Node or Rust often live in one (pyenv, nvm, cargo, pipx, uv).
-What the caller's PATH and VIRTUAL_ENV lead to is bound read-only: the installation, never the home
-folder around it.
+What the caller's PATH and VIRTUAL_ENV lead to is bound read-only: an installation of a known layout as
+a whole, else the folder of programs alone, never the home folder around it. A `bin` with a `lib` beside
+it is no installation yet: so looks many a folder of one's own work.
 """
 
 from __future__ import annotations
@@ -14,7 +15,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROGRAM_FOLDERS = {"bin", "sbin", "shims", "condabin", "libexec"}
-INSTALLATION_MARKS = ("lib", "lib64", "libexec", "versions", "installs", "conda-meta", "pyvenv.cfg")
+# What only an installation has, as patterns below its prefix.
+INSTALLATION_MARKS = (
+    "pyvenv.cfg", "conda-meta", "lib*/py*/os.py",  # Python, PyPy, their virtual environments, conda
+    "lib/node_modules", "lib/rustlib", "src/cmd/go", "lib/modules", "jre/lib/rt.jar",  # Node, Rust, Go, Java
+    "lib*/ruby/[0-9]*", "lib/ruby/gems", "lib*/perl5", "lib/erlang", "lib/elixir", "lib/ocaml", "lib/ghc*",
+    "lib*/gcc", "lib*/clang", "lib/julia", "lib/maven-core-*.jar", "lib/gradle-launcher-*.jar",
+    "Cellar", ".spack",  # Homebrew, Spack
+)  # fmt: skip
+# Where version managers keep what they install, and what else only their own folder holds.
+MANAGERS = {
+    "versions": ("shims", "nvm.sh", "libexec/*env"),
+    "installs": ("shims", "plugins"),
+    "candidates": ("bin/sdkman-init.sh",),
+}
 # Variables that version managers' shims need, with the place each takes when it is not set.
 ROOT_VARIABLES: dict[str, str | None] = {
     "PYENV_ROOT": ".pyenv",
@@ -109,7 +123,7 @@ class _Search:
     def add_installation(self, prefix: Path) -> bool:
         real = Path(os.path.realpath(prefix))
         for place in (prefix, real):
-            if self._too_wide(place) or not any((place / mark).exists() for mark in INSTALLATION_MARKS):
+            if self._too_wide(place) or not _is_installation(place):
                 return False
         self.add(prefix)
         self.add(real)
@@ -173,6 +187,23 @@ def _links(path: Path) -> list[Path]:
         steps.append(Path(os.path.normpath(here.parent / os.readlink(here))))
     real = Path(os.path.realpath(path))
     return steps if real == steps[-1] or not real.exists() else [*steps, real]
+
+
+def _is_installation(prefix: Path) -> bool:
+    if _holds(prefix, INSTALLATION_MARKS) or _is_manager(prefix):
+        return True
+    if "node_modules" in prefix.parts:
+        return (prefix / "package.json").is_file()
+    # <manager>/versions/<version>, <manager>/installs/<tool>/<version>
+    return any(p.parent.name in MANAGERS and _is_manager(p.parent.parent) for p in (prefix, prefix.parent))
+
+
+def _is_manager(folder: Path) -> bool:
+    return any(os.path.isdir(folder / kept) and _holds(folder, marks) for kept, marks in MANAGERS.items())
+
+
+def _holds(folder: Path, patterns: Iterable[str]) -> bool:
+    return any(next(folder.glob(pattern), None) for pattern in patterns)
 
 
 def _is_python(prefix: Path) -> bool:
