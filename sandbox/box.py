@@ -10,14 +10,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from sandbox import seccomp
+from sandbox import git_guard, seccomp
 from sandbox.bubblewrap import Bubblewrap, candidates
 from sandbox.confine import LEAST_VERSION, landlock_version
 from sandbox.errors import NoSandbox, SandboxError
 from sandbox.explain import explain
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
-from sandbox.policy import Mount, Policy, build_policy, caller_home, hidden_folders, workspace_mounts
+from sandbox.policy import Mount, Policy, build_policy, caller_home, hidden_folders
 from sandbox.repository import Repository, find_repository
 from sandbox.scratch import Scratch, store_folder
 from sandbox.snapshots import Store
@@ -66,16 +66,19 @@ class Sandbox:
         toolchain = survey(environ, repository.root, hidden, home)
         policy = build_policy(environ, repository.root, home, hidden, toolchain, limits.scratch_bytes)
         policy = _with_git_folders(policy, repository)
+        guarded = [] if unsafe else await asyncio.to_thread(git_guard.survey, repository.root)
         scratch = Scratch(repository.root)
         try:
-            bubblewrap = None if unsafe else await _working(environ, policy, scratch)
+            mounted = policy.with_mounts(*git_guard.workspace_mounts(policy.root, policy.root, guarded))
+            bubblewrap = None if unsafe else await _working(environ, mounted, scratch)
             launcher = Launcher(bubblewrap)
             if unsafe:
                 policy = replace(policy, environment={**environ, "PYTHONDONTWRITEBYTECODE": "1"})
             else:
-                policy = await _with_tracked_path(launcher, policy, toolchain)
+                path = await _tracked_path(launcher, mounted, toolchain)
+                policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
-            room = Room(launcher, policy, limits, store, scratch, set())
+            room = Room(launcher, policy, limits, store, scratch, guarded, set())
             return cls(room, Workspace(room, repository.root))
         except BaseException:
             scratch.close()
@@ -84,6 +87,12 @@ class Sandbox:
     def describe(self) -> dict[str, Any]:
         """What holds and what does not, in plain words, for the user, the model and the journal."""
         return describe(self._room.launcher.bubblewrap)
+
+    async def new_repositories(self) -> list[str]:
+        """Git repositories in the workspace that were not there at the start, and so are not protected."""
+        before = {place.path for place in self._room.guarded}
+        now = await asyncio.to_thread(git_guard.survey, self.workspace.root)
+        return [place.path for place in now if place.path not in before]
 
     def explain(self, completed: Completed) -> str | None:
         """One sentence where the sandbox is why the command failed, naming the flag that helps; else None."""
@@ -139,10 +148,9 @@ def _layered(program: Path) -> Iterator[Bubblewrap]:
 
 async def _attempts(bubblewrap: Bubblewrap, policy: Policy, canary: Path) -> set[str]:
     """What the probe could do inside and should not have been able to. Raises SandboxError: nothing runs."""
-    mounts = workspace_mounts(policy.root, policy.root)
     argv = [str(own_python()), "-I", "-S", str(PROBE_INSIDE), str(canary), str(policy.home), str(policy.root)]
     done = await Launcher(bubblewrap).run(
-        policy.with_mounts(*mounts, Mount(PROBE, PROBE_INSIDE)),
+        policy.with_mounts(Mount(PROBE, PROBE_INSIDE)),
         argv,
         cwd=policy.root,
         limits=PROBE_LIMITS,
@@ -166,16 +174,15 @@ def _with_git_folders(policy: Policy, repository: Repository) -> Policy:
     return replace(policy, readable=(*policy.readable, *outside))
 
 
-async def _with_tracked_path(launcher: Launcher, policy: Policy, toolchain: Toolchain) -> Policy:
-    """Adds the PATH entries in the workspace that git tracks files of, in the caller's order."""
+async def _tracked_path(launcher: Launcher, policy: Policy, toolchain: Toolchain) -> str:
+    """PATH with those entries in the workspace that git tracks files of, in the caller's order."""
     if not toolchain.undecided:
-        return policy
-    mounted = policy.with_mounts(*workspace_mounts(policy.root, policy.root))
+        return join_path(toolchain.path)
     kept: set[str] = set()
     for entry in toolchain.undecided:
         argv = ["git", "-c", "core.fsmonitor=false", "-c", "safe.directory=*", "ls-files", "--", "."]
-        done = await launcher.run(mounted, argv, cwd=Path(entry), limits=PROBE_LIMITS)
+        done = await launcher.run(policy, argv, cwd=Path(entry), limits=PROBE_LIMITS)
         if done.exit_code == 0 and done.stdout.total:
             kept.add(entry)
     order = [e for e in os.environ.get("PATH", "").split(os.pathsep) if e in kept or e in toolchain.path]
-    return replace(policy, environment={**policy.environment, "PATH": join_path(dict.fromkeys(order))})
+    return join_path(dict.fromkeys(order))

@@ -98,6 +98,8 @@ def _missing_program(completed: Completed, sandboxed: bool) -> str | None:
     place = shutil.which(program) if sandboxed else None
     if place is not None:
         return f"The sandbox leaves out {place}; {UNSAFE} would run it."
+    if " " in program:
+        return f"There is no program {program!r}; leave out the quotes around a command and its arguments."
     if "/" in program:
         return f"There is no program {program}; name one that exists."
     return f"There is no program {program!r} on PATH; install it, or name it by its path."

@@ -95,25 +95,6 @@ def build_policy(
     )
 
 
-def workspace_mounts(source: Path, root: Path, *, with_git: bool = True) -> tuple[Mount, ...]:
-    """The tree at `source`, bound at `root`, with the parts of `.git` that run programs read-only.
-
-    `.git` is bound onto itself: a mount point cannot be renamed away and replaced by a forged one.
-    """
-    mounts = [Mount(source, root, writable=True)]
-    git = source / ".git"
-    if not with_git or not os.path.lexists(git):
-        return tuple(mounts)
-    guarded = [git / "hooks", git / "config"]
-    if not git.is_dir() or any(p.is_symlink() for p in guarded):
-        return (*mounts, Mount(git, root / ".git"))
-    mounts.append(Mount(git, root / ".git", writable=True))
-    # Without the folder, one with hooks in it could be made.
-    (git / "hooks").mkdir(exist_ok=True)
-    mounts += [Mount(p, root / ".git" / p.name) for p in guarded if p.exists()]
-    return tuple(mounts)
-
-
 def _may_cover(path: Path) -> bool:
     if path == Path(path.anchor):
         return False

@@ -3,6 +3,8 @@
 Started as `python -I -S tree_copy.py SOURCE TARGET NAME...`; the named entries of SOURCE become
 empty folders (something is bound on them). Links are copied as links, hard links as files of their
 own, sockets, pipes and devices not at all. Times are kept, so that bytecode files stay valid.
+
+The tree is in use meanwhile (an editor's swap file, a `git fetch`): what vanishes on the way is left out.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ def copy_tree(source: str, target: str, bare: frozenset[str] = frozenset()) -> N
                 continue
             try:
                 _copy(entry, into)
+            except FileNotFoundError:  # ours is the copy alone, so it is the source that went away
+                continue
             except PermissionError as problem:
                 print(f"not copied: {entry.path}: {problem.strerror}", file=sys.stderr)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,9 +12,10 @@ from typing import Any
 
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
+from sandbox.git_guard import Guarded, intruders, workspace_mounts
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
-from sandbox.policy import Mount, Policy, workspace_mounts
+from sandbox.policy import Mount, Policy
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
 from sandbox.toolchain import own_python, workspace_venvs
@@ -36,6 +38,8 @@ class Room:
     limits: Limits
     store: Store
     scratch: Scratch
+    guarded: list[Guarded]
+    """The repositories in the workspace when the session began."""
     forks: set[Workspace]
 
 
@@ -49,7 +53,7 @@ class Workspace:
         self.root = source if room.launcher.bubblewrap is None else room.policy.root
         """The path of the tree as programs see it: the repository's own, for a fork as well."""
         own_git = all(mount.target.name != ".git" for mount in shared)
-        mounts = workspace_mounts(source, self.root, with_git=own_git)
+        mounts = workspace_mounts(source, self.root, room.guarded, with_git=own_git)
         policy = replace(room.policy, root=self.root).with_mounts(*mounts, *shared)
         self._policy = policy
         self._files = Files(room.launcher, policy, room.limits)
@@ -89,11 +93,27 @@ class Workspace:
         return Completed(
             argv=tuple(argv),
             exit_code=done.exit_code,
-            output=done.stdout.text(),
+            output=done.stdout.text() + await self._without_intruders(),
             seconds=done.seconds,
             timed_out=done.timed_out,
             output_cut=done.stdout.cut,
         )
+
+    async def _without_intruders(self) -> str:
+        """Removes what would make git run programs and was not there before; a line that says so."""
+        if self._room.launcher.bubblewrap is None:
+            return ""
+        found = intruders(self._source, self._room.guarded)
+        if not found:
+            return ""
+        # Inside, because a path in the repository may lead anywhere by now.
+        remove = ["/bin/rm", "-rf", "--", *found]
+        await self._room.launcher.run(self._policy, remove, cwd=self.root, limits=self._room.limits)
+        if left := intruders(self._source, self._room.guarded):
+            raise SandboxError(
+                f"A command made {left[0]}, which git would act on; remove it before you run git."
+            )
+        return f"\n[removed, because git would act on it: {', '.join(found)}]\n"
 
     async def read(self, path: str) -> bytes:
         """A regular file's content. Raises FileProblem."""
@@ -126,6 +146,15 @@ class Workspace:
             wanted = [name for name in wanted if "/" not in name[len(prefix) :]]
         answer, _ = await self._files.ask({"op": "look", "paths": wanted})
         return _entries(answer["entries"])
+
+    async def newer(self, since: int) -> list[str]:
+        """Files that changed after a time (nanoseconds), also those that git ignores; no caches of Python."""
+        return (await self._files.ask({"op": "newer", "since": since}))[0]["paths"]
+
+    def in_environment(self, path: str) -> bool:
+        """Whether a path is in a virtual environment right below the root."""
+        top = path.split("/")[0]
+        return any(venv.name == top for venv in workspace_venvs(self._source))
 
     async def snapshot(self) -> str:
         """Records the tracked and the untracked, not ignored, files; returns the tree's id."""
@@ -221,7 +250,8 @@ def _larger(folder: Path, limit: int) -> bool:
     total = 0
     for here, _folders, files in os.walk(folder):
         for name in files:
-            total += os.lstat(os.path.join(here, name)).st_size
+            with contextlib.suppress(FileNotFoundError):  # git removes its locks and temporary files
+                total += os.lstat(os.path.join(here, name)).st_size
             if total > limit:
                 return True
     return False

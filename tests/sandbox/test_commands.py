@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import shutil
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -259,6 +261,30 @@ async def test_large_git_folder_is_shared(box: Sandbox, repo: Path, monkeypatch:
     assert "start" in done.output
     assert not (repo / ".git" / "x").exists()
     assert (repo / ".git").exists()
+
+
+@pytest.mark.parametrize("place", [".git", "src"])
+async def test_files_that_vanish_are_no_part_of_a_fork(box: Sandbox, repo: Path, place: str) -> None:
+    """What an editor and `git fetch` do meanwhile."""
+    ended = threading.Event()
+
+    def churn() -> None:
+        for n in itertools.count():
+            if ended.is_set():
+                return
+            (repo / place / f"swap-{n % 50}").write_text("x")
+            (repo / place / f"swap-{(n - 30) % 50}").unlink(missing_ok=True)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(10):
+            fork = await box.workspace.fork()
+            assert await fork.read("src/calc.py") == (repo / "src" / "calc.py").read_bytes()
+            await fork.discard()
+    finally:
+        ended.set()
+        thread.join()
 
 
 async def test_forks_in_parallel(box: Sandbox) -> None:

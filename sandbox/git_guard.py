@@ -1,0 +1,118 @@
+"""What makes git run programs, in every repository of a workspace: found, bound read-only, looked at again.
+
+Hooks, filters, pagers and the like are named by a repository's configuration, and that by a few files. What
+exists of them is bound read-only, so that no command can change it. What does not exist cannot be bound
+without leaving something in the user's repository, so that a command can make it: it is gone again before the
+command's result is seen. A repository made anew during the session may hold what it likes; it is reported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.policy import Mount
+
+STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes")
+_LOOKS_LIKE_GIT = {"HEAD", "objects", "refs"}
+_IN_GIT = {"modules", "worktrees"}
+"""Folders of a git folder that hold further ones."""
+MOST_REPOSITORIES = 300
+MOST_FOLDERS = 300_000
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A git folder, or a file that points to one, relative to the workspace."""
+
+    path: str
+    is_pointer: bool
+    starters: frozenset[str]
+    """Those of STARTERS that were there."""
+
+
+def survey(root: Path) -> list[Guarded]:
+    """All that git would take for a repository in the tree at `root`.
+
+    Raises SandboxError where there are more than can be looked after.
+    """
+    found: list[Guarded] = []
+    for path in _places(root):
+        found.append(_look(root, path))
+        if len(found) > MOST_REPOSITORIES:
+            raise SandboxError(
+                f"There are more than {MOST_REPOSITORIES} git repositories in {root}, too many to protect; "
+                "start in a smaller folder."
+            )
+    return sorted(found, key=lambda guarded: guarded.path)
+
+
+def workspace_mounts(
+    source: Path, root: Path, guarded: Iterable[Guarded], *, with_git: bool = True
+) -> list[Mount]:
+    """The tree at `source`, bound at `root`, with what makes git run programs read-only.
+
+    A git folder is bound onto itself as well: a mount point cannot be renamed away and replaced. Without
+    `with_git` the main one is left to other mounts.
+    """
+    made = [Mount(source, root, writable=True)]
+    for place in guarded:
+        if not with_git and place.path.split("/")[0] == ".git":
+            continue
+        here, there = source / place.path, root / place.path
+        if not os.path.lexists(here) or here.is_symlink():
+            continue
+        if place.is_pointer or any((here / name).is_symlink() for name in ("info", *STARTERS)):
+            made.append(Mount(here, there))
+            continue
+        made.append(Mount(here, there, writable=True))
+        # Without the folder, one with hooks in it could be made, and run by a commit in another terminal.
+        (here / "hooks").mkdir(exist_ok=True)
+        made += [Mount(here / name, there / name) for name in STARTERS if (here / name).exists()]
+    return made
+
+
+def intruders(source: Path, guarded: Iterable[Guarded]) -> list[str]:
+    """What stands now where nothing stood and nothing is bound, relative to the workspace."""
+    return [
+        f"{place.path}/{name}"
+        for place in guarded
+        if not place.is_pointer
+        for name in STARTERS
+        if name not in {"hooks", *place.starters} and os.path.lexists(source / place.path / name)
+    ]
+
+
+def _look(root: Path, path: str) -> Guarded:
+    place = root / path
+    if not place.is_dir():
+        return Guarded(path, True, frozenset())
+    return Guarded(path, False, frozenset(name for name in STARTERS if os.path.lexists(place / name)))
+
+
+def _places(root: Path) -> Iterator[str]:
+    waiting, seen = [""], 0
+    while waiting:
+        here = waiting.pop()
+        seen += 1
+        if seen > MOST_FOLDERS:
+            raise SandboxError(
+                f"{root} has more than {MOST_FOLDERS:,} folders, too many to look for git repositories in; "
+                "start in a smaller folder."
+            )
+        try:
+            with os.scandir(root / here) as entries:
+                folders = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
+        except OSError:
+            continue
+        is_git = folders.keys() >= _LOOKS_LIKE_GIT or here.split("/")[-2:-1] == ["worktrees"]
+        if here and (is_git or here.endswith("/.git") or here == ".git"):
+            yield here
+        if ".git" in folders and not folders[".git"]:
+            yield f"{here}/.git" if here else ".git"
+        for name, is_folder in folders.items():
+            if is_folder and (not is_git or name in _IN_GIT):
+                waiting.append(f"{here}/{name}" if here else name)

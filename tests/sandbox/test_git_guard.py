@@ -1,0 +1,130 @@
+"""Every repository of the workspace: found, kept from running programs, and still usable."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox, SandboxError, git_guard
+
+from .conftest import Opener, git
+
+
+@pytest.fixture
+def nested(repo: Path, tmp_path: Path) -> Path:
+    """The repository with a submodule, a linked worktree, another repository and a bare one inside."""
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "--quiet")
+    git(other, "commit", "--quiet", "--allow-empty", "--message", "start")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other), "libs/module")
+    git(repo, "worktree", "add", "--quiet", "trees/linked")
+    git(repo, "clone", "--quiet", "--no-hardlinks", str(other), "vendor/inner")
+    git(repo, "clone", "--quiet", "--bare", "--no-hardlinks", str(other), "vendor/bare")
+    return repo
+
+
+def test_all_of_them_are_found(nested: Path) -> None:
+    found = {place.path: place.is_pointer for place in git_guard.survey(nested)}
+    assert found == {
+        ".git": False,
+        ".git/modules/libs/module": False,
+        ".git/worktrees/linked": False,
+        "libs/module/.git": True,
+        "trees/linked/.git": True,
+        "vendor/bare": False,
+        "vendor/inner/.git": False,
+    }
+
+
+def test_too_many_are_refused(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(git_guard, "MOST_REPOSITORIES", 0)
+    with pytest.raises(SandboxError, match="too many to protect"):
+        git_guard.survey(repo)
+
+
+GIT_FOLDERS = [".git", ".git/modules/libs/module", "vendor/inner/.git", "vendor/bare"]
+ATTACKS = {
+    "hook": "mkdir -p $G/hooks; echo echo > $G/hooks/post-checkout; chmod +x $G/hooks/post-checkout",
+    "hooks replaced": "mv $G/hooks $G/h2; mkdir $G/hooks; echo > $G/hooks/pre-commit",
+    "config": "echo '[core]\n\tfsmonitor = touch marker' >> $G/config",
+    "config renamed": "mv $G/config $G/c2; echo '[core]' > $G/config",
+    "config by git": "git --git-dir=$G config core.pager 'touch marker'",
+    "config.worktree": "echo '[core]' > $G/config.worktree",
+    "commondir": "echo ../../evil > $G/commondir",
+    "attributes": "mkdir -p $G/info; echo '* filter=x' > $G/info/attributes",
+    "attributes by link": "rm -rf $G/info; mkdir away; echo > away/attributes; ln -s $PWD/away $G/info",
+    "replaced": "mv $G moved; mkdir -p $G/hooks; cp -r moved/. $G; echo > $G/hooks/pre-commit",
+}
+
+
+def starters(repo: Path, folder: str) -> dict[str, bytes | str]:
+    found: dict[str, bytes | str] = {}
+    for name in git_guard.STARTERS:
+        place = repo / folder / name
+        files = [place] if place.is_file() else sorted(place.glob("*")) if place.is_dir() else []
+        found |= {str(file): file.read_bytes() for file in files if file.is_file()}
+    return found
+
+
+@pytest.mark.parametrize("folder", GIT_FOLDERS)
+@pytest.mark.parametrize("attack", ATTACKS)
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_nothing_makes_git_run_programs(
+    nested: Path, open_sandbox: Opener, folder: str, attack: str, bare: bool
+) -> None:
+    box = await open_sandbox(unsafe=bare)
+    before = starters(nested, folder)
+    await box.workspace.run(["sh", "-c", f"G={folder}; {ATTACKS[attack]}"])
+    assert (starters(nested, folder) != before) is bare
+
+
+@pytest.mark.parametrize("pointer", ["libs/module/.git", "trees/linked/.git"])
+async def test_pointers_stay(nested: Path, box: Sandbox, pointer: str) -> None:
+    before = (nested / pointer).read_bytes()
+    await box.workspace.run(
+        ["sh", "-c", f"echo 'gitdir: /tmp/evil' > {pointer}; rm -f {pointer}; mv {pointer} x"]
+    )
+    assert (nested / pointer).read_bytes() == before
+
+
+async def test_what_was_removed_is_said(nested: Path, box: Sandbox) -> None:
+    done = await box.workspace.run(["sh", "-c", "echo ../evil > .git/commondir; echo fine"])
+    assert done.output == "fine\n\n[removed, because git would act on it: .git/commondir]\n"
+
+
+async def test_git_works_in_all_of_them(nested: Path, box: Sandbox) -> None:
+    identity = "-c user.name=T -c user.email=t@example.org"
+    for folder in (".", "libs/module", "vendor/inner"):
+        script = (
+            f"cd {folder} && echo x > new && git add new && git {identity} commit -qm new && git status -s"
+        )
+        done = await box.workspace.run(["sh", "-c", script])
+        assert done.exit_code == 0, done.output
+    assert git(nested, "log", "--format=%s").splitlines()[0] == "new"
+
+
+async def test_a_new_repository_is_reported(nested: Path, box: Sandbox) -> None:
+    assert await box.new_repositories() == []
+    await box.workspace.run(
+        ["sh", "-c", "git init -q made && mkdir -p deep/down && git init -q --bare deep/down"]
+    )
+    assert await box.new_repositories() == ["deep/down", "made/.git"]
+
+
+async def test_forks_are_guarded_too(nested: Path, box: Sandbox) -> None:
+    fork = await box.workspace.fork()
+    for folder in (".git", "vendor/inner/.git"):
+        done = await fork.run(["sh", "-c", f"echo '[core]' >> {folder}/config"])
+        assert done.exit_code != 0
+    await fork.discard()
+
+
+async def test_the_repository_stays_as_it_was(nested: Path, open_sandbox: Opener) -> None:
+    before = sorted(str(path) for path in (nested / ".git").rglob("*"))
+    box = await open_sandbox()
+    await box.workspace.run(["git", "status"])
+    await box.close()
+    after = sorted(str(path) for path in (nested / ".git").rglob("*"))
+    assert set(after) - set(before) <= {str(nested / ".git/worktrees/linked/hooks")}
