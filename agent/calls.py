@@ -10,15 +10,18 @@ from itertools import takewhile
 from typing import Any
 
 from agent.context import fenced
+from agent.ending import EnvironmentProblem
 from agent.events import AnyEvent, ToolCallEvent, ToolOutput, ToolResultEvent
 from agent.prompts import prompt
 from agent.recovery import recovered
 from agent.session import Session
 from engine.request import Message, ToolCall, ToolSpec
-from tools import Tool, ToolContext, ToolResult, builtin_tools, validate
+from tools import NotKept, Tool, ToolContext, ToolResult, builtin_tools, validate
 
 SAME = 3
 """The same call as often as this in a row is not run again."""
+WRITERS = ("edit", "write")
+"""Tools that leave one whole file, which they name."""
 MOST_CHARACTERS = 10_000
 """Of one result, and no more than a tenth of the context."""
 CHARACTERS_A_TOKEN = 3
@@ -69,6 +72,8 @@ class Caller:
                 data=result.data,
             )
             if answer.mutated:
+                if result.ok and call.name in WRITERS and (path := result.data.get("path")):
+                    session.wrote(path, await session.workspace.read(path))
                 await session.checkpoint(f"after {call.name}")
 
     def _meant(self, call: ToolCall) -> ToolCall:
@@ -112,7 +117,10 @@ class Caller:
             test_cwd=session.cwd,
             budget=min(MOST_CHARACTERS, session.engine.capabilities.context * CHARACTERS_A_TOKEN // 10),
         )
-        return await tool.run(arguments, context)
+        try:
+            return await tool.run(arguments, context)
+        except NotKept as problem:
+            raise EnvironmentProblem(str(problem), verified=session.verified) from problem
 
 
 def _refusal(text: str) -> _Answer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
-from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused
+from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved
 from agent.events import End
 from sandbox import SandboxError
 
@@ -27,7 +27,7 @@ async def end_of(session: Session, ending: Ending) -> End:
         ending = fault(session)
 
     denied = session.approvals.denied
-    if denied and isinstance(ending, Done) and not ending.verified:
+    if denied and isinstance(ending, Done | Unsolved) and not ending.verified:
         ending = Refused(
             f"Ended unverified, and this was denied: {'; '.join(denied)}.", verified=ending.verified
         )

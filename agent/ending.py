@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import ClassVar
 
 from agent.events import EXIT_CODES, End, Outcome
+from tools.plain_text import plain
 
 
 class Ending(Exception):
-    """`reason` is one sentence for the user; `verified` as in the `end` event."""
+    """`reason` is one sentence for the user, in plain text: it may quote what a command of the repository
+    printed. `verified` as in the `end` event."""
 
     outcome: ClassVar[Outcome]
 
     def __init__(self, reason: str = "", *, verified: bool | None = None) -> None:
-        super().__init__(reason)
-        self.reason = reason
+        self.reason = plain(reason)
+        super().__init__(self.reason)
         self.verified = verified
 
     @property

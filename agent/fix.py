@@ -6,6 +6,7 @@ then functions written anew, then the tool loop. The command alone decides.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import shlex
@@ -13,13 +14,13 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from agent.context import fenced
-from agent.ending import EnvironmentProblem, Refused, Unsolved
+from agent.ending import EnvironmentProblem, LimitReached, Refused
 from agent.events import AnyEvent, Warn
-from agent.loop import Until, tool_loop
+from agent.goal import Goal
+from agent.loop import tool_loop
 from agent.prompts import prompt
 from agent.search.case import Case, investigate
 from agent.search.minimise import minimise
-from agent.search.protected import Protected, files_of_tests
 from agent.search.repair import Repair
 from agent.search.selection import QUIET
 from agent.search.trial import Trials, verdict
@@ -52,6 +53,8 @@ async def fix(session: Session) -> AsyncIterator[AnyEvent]:
     check = await check_command(session, command)
     session.verified = check.passed
     if check.passed:
+        if session.resumed:
+            await Goal(session, command).confirm()
         return
     _raise_if_explained(check)
     if session.options.approve == "read-only":
@@ -59,20 +62,20 @@ async def fix(session: Session) -> AsyncIterator[AnyEvent]:
             "The command fails, and nothing may be written with --approve read-only.", verified=False
         )
 
+    goal = Goal(session, command, first=check)
     case: Case | None = None
     if not session.history:
         yield session.step("localise")
         async with _forks(session.workspace) as forks:
-            case = await investigate(session.workspace, forks[0], command, check.completed)
+            case = await investigate(session.workspace, forks[0], command, check.completed, session.cwd)
             async for event in _search(session, case, forks):
                 yield event
-        if session.verified:
-            async for event in _minimise(session, case):
-                yield event
-            return
-
-    async for event in _with_tools(session, check, case):
+    if not session.verified:
+        async for event in _with_tools(session, check, case, goal):
+            yield event
+    async for event in _minimise(session, case):
         yield event
+    await goal.confirm()
 
 
 def _raise_if_explained(check: Check) -> None:
@@ -139,31 +142,47 @@ async def _search(session: Session, case: Case, forks: Sequence[Workspace]) -> A
 
 
 async def _minimise(session: Session, case: Case | None) -> AsyncIterator[AnyEvent]:
-    """Leaves out what the command passes without, and says so by one more run of the command."""
+    """Leaves out what the command passes without, and says so by one more run of the command.
+
+    The repair stands already: a limit that is reached here ends the tidying, not the run.
+    """
     command = session.options.command or []
     judge = case.judge if case else None
 
     async def passes(fork: Workspace) -> bool:
         session.check()
-        completed = await fork.run(command, env=QUIET, seconds=MOST_PARTS_SECONDS)
+        completed = await fork.run(command, cwd=session.cwd, env=QUIET, seconds=MOST_PARTS_SECONDS)
         if judge is None:
             return completed.exit_code == 0
         return verdict(completed, parse_report(completed.output), judge, whole=True) == "passed"
 
+    session.reached = bool(session.verified)
     now = await session.workspace.snapshot()
-    yield session.step("minimise")
-    if not await minimise(session.workspace, session.start_tree, now, passes):
+    try:
+        yield session.step("minimise")
+        dropped = await minimise(session.workspace, session.start_tree, now, passes, session.written)
+    except LimitReached:
+        if session.reached:
+            return
+        raise
+    if not dropped.before:
         return
-    check = await check_command(session, command)
+    try:
+        check = await check_command(session, command)
+    except BaseException:
+        await asyncio.shield(dropped.put_back())
+        raise
     if not check.passed:
         yield Warn(text="What was left out of the change was needed after all; it was put back.")
-        await session.workspace.restore(now)
+        await dropped.put_back()
         check = await check_command(session, command)
     session.verified = check.passed
     await session.checkpoint("minimised")
 
 
-async def _with_tools(session: Session, check: Check, case: Case | None) -> AsyncIterator[AnyEvent]:
+async def _with_tools(
+    session: Session, check: Check, case: Case | None, goal: Goal
+) -> AsyncIterator[AnyEvent]:
     """The last rung: the model with its tools, the command run after each edit."""
     messages: list[Message] = []
     if not session.history:
@@ -176,16 +195,8 @@ async def _with_tools(session: Session, check: Check, case: Case | None) -> Asyn
             suspects=_hint(case),
         )
         messages.append(Message(role="user", content=text))
-    async for event in tool_loop(
-        session, messages, until=_until(session, check), after_edits=True, rounds=ROUNDS
-    ):
+    async for event in tool_loop(session, messages, until=goal, after_edits=True, rounds=ROUNDS):
         yield event
-    async for event in _minimise(session, case):
-        yield event
-    touched = await _touched(session, check)
-    if touched:
-        session.verified = False
-        raise Unsolved(f"The command passes, but by a change of {', '.join(touched)}.", verified=False)
 
 
 def _hint(case: Case | None) -> str:
@@ -193,47 +204,3 @@ def _hint(case: Case | None) -> str:
         return ""
     lines = [f"- {s.name} in {s.file}, line {s.start_line}" for s in case.suspects[:3]]
     return "\n\nThe failing tests run mostly through:\n" + "\n".join(lines)
-
-
-def _until(session: Session, first: Check) -> Until:
-    """Passing counts at once, unless it was reached by a change of what is protected: that is said once."""
-    told = False
-
-    async def until() -> str | None:
-        nonlocal told
-        check = await check_command(session, first.command)
-        session.verified = check.passed
-        if not check.passed:
-            return prompt(
-                "not_verified", command=shlex.join(check.command), how=check.how, report=fenced(check.tail)
-            )
-        touched = await _touched(session, first)
-        if not touched or told:
-            return None
-        told = True
-        session.verified = False
-        return prompt("search_protected", files=", ".join(touched))
-
-    return until
-
-
-async def _touched(session: Session, first: Check) -> list[str]:
-    """Protected files that differ from the start in what protects them."""
-    now = await session.workspace.snapshot()
-    protected = Protected(first.command, files_of_tests(first.report.failing))
-    changed = await session.workspace.changed(session.start_tree, now)
-    suspicious = [path for path in changed if protected.covers(path)]
-    if not suspicious:
-        return []
-    after = {path: await _bytes(session.workspace, path) for path in suspicious}
-    fork = await session.workspace.fork()
-    try:
-        await fork.restore(session.start_tree, suspicious)
-        before = {path: await _bytes(fork, path) for path in suspicious}
-    finally:
-        await fork.discard()
-    return [path for path in suspicious if protected.violated(path, before[path], after[path])]
-
-
-async def _bytes(workspace: Workspace, path: str) -> bytes | None:
-    return await workspace.read(path) if await workspace.exists(path) else None

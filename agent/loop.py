@@ -12,15 +12,15 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from agent.calls import Caller
-from agent.context import fenced
 from agent.effort import decide
 from agent.ending import LimitReached, Unsolved
 from agent.events import AnyEvent, EffortChange, Text, Thinking, Warn
+from agent.goal import Goal
 from agent.mentions import with_files
 from agent.prompts import prompt
 from agent.resume import open_calls
 from agent.session import Session
-from agent.verify import check_command, require_program
+from agent.verify import require_program
 from engine.errors import EngineDied
 from engine.request import Effort, Message, TextDelta, ThinkingDelta, ToolCallDelta, ToolSpec, Usage
 
@@ -40,12 +40,17 @@ async def turn(session: Session) -> AsyncIterator[AnyEvent]:
         if session.options.kind == "run":
             messages.append(Message(role="user", content=await task_text(session)))
 
-    until = None
-    if command := session.options.verify:
-        await require_program(session, command)
-        until = _passes(session, command)
-    async for event in tool_loop(session, messages, until=until):
+    command = session.options.verify
+    if not command:
+        async for event in tool_loop(session, messages):
+            yield event
+        return
+    await require_program(session, command)
+    goal = Goal(session, command)
+    async for event in tool_loop(session, messages, until=goal):
         yield event
+    if not session.verified:
+        await goal.confirm()
 
 
 async def task_text(session: Session) -> str:
@@ -137,18 +142,6 @@ def _says_it_again(session: Session) -> bool:
 
 def _unverified(until: Until | None) -> bool | None:
     return None if until is None else False
-
-
-def _passes(session: Session, command: list[str]) -> Until:
-    async def until() -> str | None:
-        check = await check_command(session, command)
-        session.verified = check.passed
-        if check.passed:
-            return None
-        report = "\n".join(filter(None, [check.explained, check.tail]))
-        return prompt("not_verified", command=shlex.join(command), how=check.how, report=fenced(report))
-
-    return until
 
 
 async def _ask(session: Session, tools: Sequence[ToolSpec]) -> AsyncIterator[AnyEvent]:

@@ -11,6 +11,8 @@ from agent.journal import Journal, find, new_session_id, read, repository_lock
 from agent.options import RunOptions
 from agent.resume import Resumed
 from agent.session import Session
+from engine.catalogue import resolve
+from engine.errors import EngineError
 from sandbox import Sandbox, SandboxError
 
 
@@ -22,6 +24,8 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
     Raises Ending (WrongUsage, EnvironmentProblem) before anything was written to the repository.
     """
     resumed = Resumed.read(read(find(options.resume))) if options.resume else None
+    if engine is None and "model" in options.model_fields_set:
+        _require_model(options.model)
     if resumed:
         options = _merged(resumed.options, options)
     try:
@@ -41,6 +45,14 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
                 journal.close()
     finally:
         await sandbox.close()
+
+
+def _require_model(ref: str) -> None:
+    """A model that was asked for by name has to be there, whether it will be needed or not."""
+    try:
+        resolve(ref)
+    except EngineError as error:
+        raise EnvironmentProblem(str(error)) from error
 
 
 def _merged(saved: RunOptions, given: RunOptions) -> RunOptions:

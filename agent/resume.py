@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from agent.effort import Signals
 from agent.ending import WrongUsage
-from agent.events import Tokens
+from agent.events import Tokens, Warn
 from agent.journal import Record
 from agent.options import RunOptions
 from agent.prompts import prompt
@@ -31,6 +34,8 @@ class Resumed:
     level: Level = "none"
     """The effort of the last step."""
     denied: list[str] = field(default_factory=list)
+    candidates: dict[str, str] = field(default_factory=dict)
+    """Files that may hold a candidate nobody verified, with the SHA-256 of that."""
 
     @property
     def signals(self) -> Signals:
@@ -43,7 +48,10 @@ class Resumed:
         told = [record["options"] for record in records if record["kind"] == "options"]
         if not told:
             raise WrongUsage("This session ended before it began; start a new one.")
-        state = cls(RunOptions.model_validate(told[-1]))
+        try:
+            state = cls(RunOptions.model_validate(told[-1]))
+        except ValidationError:
+            raise WrongUsage("Another version of Ostro recorded this session; start a new one.") from None
         for record in records:
             match record["kind"]:
                 case "message":
@@ -51,6 +59,10 @@ class Resumed:
                 case "tree":
                     state.last_tree = record["tree"]
                     state.start_tree = state.start_tree or record["tree"]
+                case "candidate" if record["sha256"]:
+                    state.candidates[record["path"]] = record["sha256"]
+                case "candidate":
+                    state.candidates.pop(record["path"], None)
                 case "event":
                     state._count(record["event"])
         return state
@@ -69,6 +81,16 @@ class Resumed:
             case "end":
                 tokens = Tokens.model_validate(event["tokens"])
                 self.tally = Tally(event["steps"], dict(event["effort"]), tokens)
+
+    async def take_back(self, session: Session) -> None:
+        """Restores files that hold a candidate which was tried when the session was killed."""
+        for path, digest in self.candidates.items():
+            if not await session.workspace.exists(path):
+                continue
+            if hashlib.sha256(await session.workspace.read(path)).hexdigest() == digest:
+                await session.workspace.restore(self.last_tree, [path])
+                session.emit(Warn(text=f"{path} held a change that was not verified yet; it was taken back."))
+            session.expect(path, None)
 
     async def tell(self, session: Session, now: str) -> None:
         """Tells the model which calls were cut off, and what is different from what it last saw."""

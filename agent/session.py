@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import time
 from collections import deque
 from collections.abc import AsyncGenerator
@@ -69,6 +70,10 @@ class Session:
         """What the last run of the command that must pass said; None where it has not run."""
         self.deadline: float | None = None
         """On the clock of `time.monotonic`; None without a time limit."""
+        self.written: dict[str, bytes] = {}
+        """Files as Ostro itself left them last; what differs from it by now is the user's."""
+        self.reached = False
+        """The goal is reached: a limit ends what is only tidying up, not the run."""
         self.inbox: deque[str] = deque()
         """Messages of the user that no request has carried yet."""
 
@@ -118,7 +123,7 @@ class Session:
                 if self._turn:
                     self._turn.cancel()
             case Interrupt():
-                self._end_by(Interrupted())
+                self._end_by(Interrupted(f"`ostro {self.options.kind} --resume {self.id}` goes on."))
             case Stop(terminated=True):
                 self._end_by(Interrupted("Terminated by a signal.", terminated=True))
             case Stop():
@@ -189,6 +194,15 @@ class Session:
         if self.deadline is not None and time.monotonic() >= self.deadline:
             raise self._out_of_time()
 
+    def wrote(self, path: str, content: bytes) -> None:
+        """Notes what Ostro has written, for it alone may be taken back later."""
+        self.written[path] = content
+
+    def expect(self, path: str, candidate: bytes | None) -> None:
+        """Records, before it is written, a candidate that is not verified yet; None where that is over."""
+        digest = hashlib.sha256(candidate).hexdigest() if candidate is not None else None
+        self.journal.append("candidate", path=path, sha256=digest, sync=candidate is not None)
+
     async def checkpoint(self, label: str) -> str:
         """Records the tree where it has changed, for `--resume` to compare with; the tree's id."""
         tree = await self.workspace.snapshot()
@@ -202,7 +216,9 @@ class Session:
 
     async def _work(self) -> None:
         try:
-            end = await end_of(self, await self._ending())
+            ending = await self._ending()
+            await self._tell_of_new_repositories()
+            end = await end_of(self, ending)
             end = end.model_copy(update={"t": self.seconds})
             with contextlib.suppress(Ending):  # an unwritable journal does not take the end away
                 self.journal.append("event", event=end, sync=True)
@@ -212,6 +228,14 @@ class Session:
                     await self._engine.close()
         finally:
             self._events.put_nowait(None)
+
+    async def _tell_of_new_repositories(self) -> None:
+        with contextlib.suppress(SandboxError, Ending):
+            if new := await self.sandbox.new_repositories():
+                what = f"New git repositories: {', '.join(new[:5])}"
+                self.emit(
+                    Warn(text=f"{what}. Their hooks and configuration are whatever made them put there.")
+                )
 
     async def _ending(self) -> Ending:
         """Runs the body to its end, however it ends."""
@@ -226,6 +250,8 @@ class Session:
             await asyncio.wait({self._body})
             self._body.result()
         except asyncio.CancelledError:
+            if self.reached and isinstance(self._why, LimitReached):
+                return Done(verified=self.verified)
             return self._why or Interrupted()
         except Ending as ending:
             return self._why or ending
@@ -256,6 +282,7 @@ class Session:
         )
         if self.resumed:
             self.start_tree, self.last_tree = self.resumed.start_tree, self.resumed.last_tree
+            await self.resumed.take_back(self)
         now = await self.checkpoint("resumed" if self.resumed else "start")
         self.start_tree = self.start_tree or now
         if self.resumed:

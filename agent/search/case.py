@@ -15,7 +15,7 @@ from agent.search.localise import (
     rank,
     source_of_function,
 )
-from agent.search.protected import Protected, command_scripts, files_of_tests
+from agent.search.protected import Protected, command_scripts, files_of_tests, in_repository
 from agent.search.selection import QUIET, PytestCommand, pytest_command, spread
 from agent.search.tracing import LineCounts, trace
 from agent.search.trial import Judge, decode
@@ -47,21 +47,26 @@ class Case:
 
 
 async def investigate(
-    workspace: Workspace, fork: Workspace, command: Sequence[str], completed: Completed
+    workspace: Workspace, fork: Workspace, command: Sequence[str], completed: Completed, cwd: str = "."
 ) -> Case:
-    """Localises the fault of a failed run. Runs the tests (traced, and the failing ones alone) in `fork`."""
-    report = parse_report(completed.output, root=str(workspace.root))
+    """Localises the fault of a failed run. Runs the tests (traced, and the failing ones alone) in `fork`.
+
+    The command runs in `cwd`, and reports name test files as they are seen from there.
+    """
+    root = str(workspace.root)
+    report = parse_report(completed.output, root=root, cwd=cwd)
     pytest = pytest_command(command)
     failing = spread(report.failing, MOST_TESTS)
-    protected = Protected(command, files_of_tests(report.failing))
+    protected = Protected(command, files_of_tests(report.failing), root=root, cwd=cwd)
     listed = [
         entry.path
         for entry in await workspace.listing(recursive=True)
         if entry.kind == "file" and entry.path.endswith(".py") and entry.size <= LARGEST_FILE
     ]
-    counts = await _counts(fork, command, failing, report, pytest, completed.seconds)
-    scripts = command_scripts(command) & set(listed)
-    tests, names, imported = await _read_tests(workspace, failing, scripts, listed)
+    counts = await _counts(fork, command, failing, report, pytest, completed.seconds, cwd)
+    scripts = {in_repository(path, root, cwd) for path in command_scripts(command)} & set(listed)
+    in_root = [in_repository(file, root, cwd) + rest for file, rest in map(_split_id, failing)]
+    tests, names, imported = await _read_tests(workspace, in_root, scripts, listed)
     evidence = Evidence(counts, _frames(report, protected), names)
     wanted = files_to_read(evidence, protected, listed)
     if counts is None or not counts.lines:
@@ -73,7 +78,7 @@ async def investigate(
         originals=originals,
         tests=tests,
         protected=protected,
-        judge=await _judge(fork, command, failing, report, pytest, completed),
+        judge=await _judge(fork, command, failing, report, pytest, completed, cwd),
         output=completed.output,
     )
 
@@ -85,14 +90,21 @@ async def _counts(
     report: TestReport,
     pytest: PytestCommand | None,
     usual: float,
+    cwd: str,
 ) -> LineCounts | None:
     files = list(dict.fromkeys(node_id.partition("::")[0] for node_id in failing))[:MOST_TEST_FILES]
     if pytest is not None and not files:
         return None
     seconds = min(MOST_TRACE_SECONDS, max(10.0, 4 * usual))
     return await trace(
-        fork, command, selected=files, failing=report.failing[:50], pytest=pytest, seconds=seconds
+        fork, command, selected=files, failing=report.failing[:50], pytest=pytest, seconds=seconds, cwd=cwd
     )
+
+
+def _split_id(node_id: str) -> tuple[str, str]:
+    """The file of a test's id, and the rest."""
+    file, colons, rest = node_id.partition("::")
+    return file, colons + rest
 
 
 def _frames(report: TestReport, protected: Protected):
@@ -155,15 +167,17 @@ async def _judge(
     report: TestReport,
     pytest: PytestCommand | None,
     completed: Completed,
+    cwd: str,
 ) -> Judge:
     """The selection is used only where it fails as the command does: else its passing would say nothing."""
     whole = tuple(command)
     quick, seconds = whole, completed.seconds
     if pytest is not None and failing:
         selected = tuple(pytest.select(failing, stop_at_first=True))
-        alone = await fork.run(selected, env=QUIET, seconds=max(60.0, 2 * completed.seconds))
+        alone = await fork.run(selected, cwd=cwd, env=QUIET, seconds=max(60.0, 2 * completed.seconds))
         found = parse_report(alone.output)
         hangs = alone.timed_out and completed.timed_out
         if hangs or (alone.exit_code in (1, 2) and found.failing):
             quick, seconds = selected, alone.seconds
-    return Judge(whole, quick, seconds, completed.seconds, report.passed, pytest is not None)
+    counts = pytest is not None and report.passed is not None
+    return Judge(whole, quick, seconds, completed.seconds, report.passed, counts, cwd)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from agent.search.patch_hunks import FilePatch, Hunk, parse_patch, split_hunk, without
@@ -20,18 +21,21 @@ class _Part:
     """Which of the file's split hunks; -1 stands for the file as a whole (created, deleted, binary)."""
 
 
-async def minimise(workspace: Workspace, start: str, now: str, passes: Passes) -> list[str]:
-    """Drops what can be dropped between two trees from the workspace; the files that it changed.
+async def minimise(
+    workspace: Workspace, start: str, now: str, passes: Passes, written: Mapping[str, bytes]
+) -> Dropped:
+    """Drops what can be dropped between two trees from the workspace.
 
     Every part (a run of changed lines, or a whole new, removed or binary file) is left out in turn, in a
-    fork; where the command still passes, it stays out.
+    fork; where the command still passes, it stays out. Only files of `written`, which is what Ostro left in
+    them, are touched, and none that holds something else by now: that is the user's.
     """
-    files = parse_patch(await workspace.diff(start, now))
+    files = [file for file in parse_patch(await workspace.diff(start, now)) if file.path in written]
     parts = [part for file in files for part in _parts(file)]
     if len(parts) < 2:
-        return []
+        return Dropped(workspace, {})
     fork = await workspace.fork()
-    touched: dict[str, None] = {}
+    contents: dict[str, bytes | None] = {}
     try:
         dropped: dict[str, set[int]] = {}
         kept = list(parts)
@@ -44,15 +48,41 @@ async def minimise(workspace: Workspace, start: str, now: str, passes: Passes) -
             if await passes(fork):
                 dropped[path] = attempt
                 kept.remove(part)
-                touched[path] = None
+                contents[path] = await fork.read(path) if await fork.exists(path) else None
             else:
                 await _rewrite(fork, start, now, part.file, dropped.get(path, set()))
     finally:
         await fork.discard()
-    for file in files:
-        if file.path in touched:
-            await _rewrite(workspace, start, now, file, dropped[file.path])
-    return list(touched)
+    settled = Dropped(workspace, {})
+    try:
+        for path, content in contents.items():
+            if await workspace.exists(path) and await workspace.read(path) == written[path]:
+                settled.before[path] = written[path]
+                await _put(workspace, path, content)
+    except BaseException:
+        await asyncio.shield(settled.put_back())
+        raise
+    return settled
+
+
+@dataclass
+class Dropped:
+    """What was left out: the files, with what they held before."""
+
+    workspace: Workspace
+    before: dict[str, bytes]
+
+    async def put_back(self) -> None:
+        for path, content in self.before.items():
+            await _put(self.workspace, path, content)
+
+
+async def _put(workspace: Workspace, path: str, content: bytes | None) -> None:
+    await drop_bytecode(workspace, path)
+    if content is None:
+        await workspace.remove(path)
+    else:
+        await workspace.write(path, content)
 
 
 def _parts(file: FilePatch) -> list[_Part]:

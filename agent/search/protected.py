@@ -7,6 +7,7 @@ files, and a change of the model that did is not called verified.
 from __future__ import annotations
 
 import configparser
+import posixpath
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import PurePosixPath
@@ -23,10 +24,15 @@ _MAKEFILES = ("Makefile", "makefile", "GNUmakefile")
 
 
 class Protected:
-    def __init__(self, command: Sequence[str], tests: Iterable[str] = ()) -> None:
-        """`tests`: files that are known to hold tests of the command (from a report), repository-relative."""
-        self._scripts = command_scripts(command)
-        self._tests = {_clean(path) for path in tests}
+    def __init__(
+        self, command: Sequence[str], tests: Iterable[str] = (), *, root: str = "/", cwd: str = "."
+    ) -> None:
+        """`tests`: files that are known to hold tests of the command, as a report of it names them.
+
+        The command runs in `cwd`, relative to `root`, the repository.
+        """
+        self._scripts = {in_repository(path, root, cwd) for path in command_scripts(command)}
+        self._tests = {in_repository(path, root, cwd) for path in tests}
 
     def covers(self, path: str) -> bool:
         """Whether a candidate must leave this file alone."""
@@ -75,8 +81,13 @@ def files_of_tests(node_ids: Iterable[str]) -> set[str]:
     return files
 
 
+def in_repository(path: str, root: str, cwd: str) -> str:
+    """A path that a command in `cwd` uses, relative to the repository at `root`."""
+    return posixpath.relpath(posixpath.join(root, cwd, path), root)
+
+
 def command_scripts(command: Sequence[str]) -> set[str]:
-    """Files in the repository that the command itself runs (they need not exist)."""
+    """Files that the command itself runs, as its words name them (they need not exist)."""
     scripts: set[str] = set()
     if not command:
         return scripts

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from agent.ending import Refused
@@ -20,7 +21,7 @@ from agent.search.rewrite import Attempt, attempts, edit_from_answer, request
 from agent.search.trial import Trial, Trials, drop_bytecode, encode
 from agent.verify import check_command
 from engine.errors import ContextOverflow
-from engine.request import TextDelta, ThinkingDelta, Usage
+from engine.request import Effort, TextDelta, ThinkingDelta, Usage
 
 if TYPE_CHECKING:
     from agent.session import Session
@@ -103,6 +104,8 @@ class Repair:
                 yield event
             if self.winner is not None:
                 return
+        if session.effort is Effort.HIGH:  # the tool loop goes on from there
+            session.signals = replace(session.signals, failed_checks=session.signals.failed_checks + 1)
 
     async def _ask(self, attempt: Attempt, answer: list[str], until: float) -> AsyncIterator[AnyEvent]:
         """Fills `answer` with the text of one chat answer, as far as it came in time."""
@@ -140,17 +143,32 @@ class Repair:
         if await session.workspace.read(edit.file) != original:
             session.emit(Warn(text=f"{edit.file} was changed by someone else meanwhile; it is left alone."))
             return False
-        await session.workspace.write(edit.file, encode(edit.source, original))
-        await drop_bytecode(session.workspace, edit.file)
-        check = await check_command(session, list(self._trials.judge.command))
-        session.verified = check.passed
-        if check.passed:
-            await session.checkpoint(f"repaired {edit.file}")
-            self.winner = edit
-            return True
-        await session.workspace.write(edit.file, original)
-        await drop_bytecode(session.workspace, edit.file)
-        return False
+        candidate = encode(edit.source, original)
+        session.expect(edit.file, candidate)
+        try:
+            await session.workspace.write(edit.file, candidate)
+            await drop_bytecode(session.workspace, edit.file)
+            check = await check_command(session, list(self._trials.judge.command))
+            session.verified = check.passed
+        except BaseException:
+            await asyncio.shield(self._take_back(edit.file, candidate, original))
+            raise
+        if not check.passed:
+            await self._take_back(edit.file, candidate, original)
+            return False
+        session.wrote(edit.file, candidate)
+        session.expect(edit.file, None)
+        await session.checkpoint(f"repaired {edit.file}")
+        self.winner = edit
+        return True
+
+    async def _take_back(self, file: str, candidate: bytes, original: bytes) -> None:
+        """Unless someone else has written it since."""
+        workspace = self._session.workspace
+        if await workspace.read(file) == candidate:
+            await workspace.write(file, original)
+            await drop_bytecode(workspace, file)
+        self._session.expect(file, None)
 
     def _event(self, trial: Trial) -> Candidate:
         self._tried += 1

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-from agent.search.units import header_end, innermost_statement, parse
 
 _LEXEME = re.compile(
     r"[ \t]*(?:\w+|==|!=|<=|>=|\*\*|//|<<|>>|->|:=|[-+*/%@&|^]=|\"[^\"\n]*\"|'[^'\n]*'|[^\w\s])"
@@ -20,7 +17,6 @@ SHAPE_PENALTY = {
     "lexeme": 1.0,
     "insert": 1.0,
     "block": 1.0,
-    "delete": 3.0,
 }
 """Nats by which the less likely ways to use a branch come later."""
 
@@ -80,27 +76,6 @@ def first_statement(continuation: str) -> str:
             opened = line.rstrip().endswith(":")
         kept.append(line)
     return "\n".join(kept).rstrip()
-
-
-def deletions(source: str, first: int, last: int) -> Iterator[tuple[int, str]]:
-    """(line, new source) for each plain statement in these lines that could be left out."""
-    tree = parse(source)
-    if tree is None:
-        return
-    lines = source.split("\n")
-    seen: set[int] = set()
-    for number in range(first, last + 1):
-        node = innermost_statement(tree, number)
-        if node is None or node.lineno in seen or header_end(node) != (node.end_lineno or node.lineno):
-            continue
-        seen.add(node.lineno)
-        if (
-            isinstance(node, ast.Pass | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
-            or node.lineno < first
-        ):
-            continue
-        kept = lines[: node.lineno - 1] + lines[node.end_lineno or node.lineno :]
-        yield node.lineno, "\n".join(kept)
 
 
 def _line_end(text: str, offset: int) -> int:

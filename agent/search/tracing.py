@@ -53,6 +53,7 @@ async def trace(
     failing: Sequence[str],
     pytest: PytestCommand | None,
     seconds: float,
+    cwd: str = ".",
 ) -> LineCounts | None:
     """Runs the command's `selected` tests (all of it where it is not pytest) with the tracer in it.
 
@@ -76,7 +77,7 @@ async def trace(
             (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE)
             if is_unittest(command):
                 env["OSTRO_TRACE_UNITTEST"] = "1"
-        completed = await workspace.run(argv, env=env, seconds=seconds + 5, extra_ro=[folder])
+        completed = await workspace.run(argv, cwd=cwd, env=env, seconds=seconds + 5, extra_ro=[folder])
         return parse_trace(completed)
     finally:
         shutil.rmtree(folder, ignore_errors=True)

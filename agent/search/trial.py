@@ -31,7 +31,9 @@ class Judge:
     passing: int | None = None
     """Tests of the whole command that passed before the repair; a repair may not lose any."""
     counts: bool = False
-    """Whether the command is pytest, which says how many tests passed."""
+    """Whether the command says how many tests passed, as pytest mostly does."""
+    cwd: str = "."
+    """Where the command runs, relative to the root of the workspace."""
 
     def limit(self, whole: bool) -> float:
         return max(LEAST_SECONDS, PATIENCE * (self.command_seconds if whole else self.quick_seconds))
@@ -84,13 +86,13 @@ class Trials:
         try:
             await bench.put(edit.file, edit.source, self._originals[edit.file])
             completed = await bench.fork.run(
-                self.judge.quick, env=QUIET, seconds=self.judge.limit(whole=False)
+                self.judge.quick, cwd=self.judge.cwd, env=QUIET, seconds=self.judge.limit(whole=False)
             )
             trial = self._trial(edit, completed, whole=self.judge.quick == self.judge.command)
             if trial.verdict != "passed" or self.judge.quick == self.judge.command:
                 return trial
             completed = await bench.fork.run(
-                self.judge.command, env=QUIET, seconds=self.judge.limit(whole=True)
+                self.judge.command, cwd=self.judge.cwd, env=QUIET, seconds=self.judge.limit(whole=True)
             )
             return self._trial(edit, completed, whole=True)
         finally:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 from agent.journal import find, read
+from agent.opening import open_session
+from agent.options import RunOptions
 from tests.agent.running import ROOT
+from tests.agent.search.knowing_engine import KnowingEngine
+from tests.agent.test_fix import RIGHT
 from tests.conftest import GitRepo
 
 NAMES = [f"f{n}.txt" for n in range(6)]
@@ -75,3 +82,31 @@ def test_killed_again_and_again_it_still_finishes(git_repo: GitRepo, tmp_path: P
         -1
     ]
     assert (end["outcome"], sorted(end["changed_files"])) == ("done", NAMES)
+
+
+def test_a_candidate_nobody_verified_is_taken_back(git_repo: GitRepo, tmp_path: Path):
+    broken = RIGHT.replace(">= 10", "> 10")
+    repo, session_file = git_repo({"prices.py": broken, ".gitignore": "mark\n"}), tmp_path / "session"
+    argv = [sys.executable, "-m", "tests.agent.fix_to_be_killed", str(repo), str(session_file)]
+    with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 60
+        while (repo / "prices.py").read_text() == broken:
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.02)
+        process.kill()
+    assert (repo / "prices.py").read_text() != broken
+    (repo / "mark").unlink()
+
+    events = asyncio.run(_resumed(session_file.read_text()))
+
+    assert any(event.type == "warning" and "taken back" in event.text for event in events)
+    assert (events[-1].outcome, events[-1].verified) == ("done", True), "found again, by the same search"
+
+
+async def _resumed(session_id: str) -> list[Any]:
+    async def open_engine() -> KnowingEngine:
+        return KnowingEngine(RIGHT)
+
+    options = RunOptions(kind="fix", resume=session_id, model="knowing")
+    async with open_session(options, open_engine) as session:
+        return [event async for event in session.run()]

@@ -9,25 +9,33 @@ from tests.conftest import GitRepo
 CODE = "def f(x):\n    return x + 2\n\n\nA = 1\nB = 2\nC = 3\nD = 4\n"
 
 
-async def minimised(repo: Path, changes: dict[str, str | None], check: str) -> list[str]:
-    """Applies the changes, then leaves out what `check` (a shell command) passes without."""
+async def minimised(
+    repo: Path, changes: dict[str, str | None], check: str, theirs: dict[str, str] | None = None
+) -> list[str]:
+    """Applies the changes, then leaves out what `check` (a shell command) passes without.
+
+    `theirs` is what the user writes in between.
+    """
     sandbox = await Sandbox.open(repo)
     try:
         start = await sandbox.workspace.snapshot()
         for path, text in changes.items():
             if text is None:
-                await sandbox.workspace.remove(path)
+                await sandbox.workspace.run(["rm", path])
             else:
                 await sandbox.workspace.write(path, text.encode())
+        for path, text in (theirs or {}).items():
+            (repo / path).write_text(text)
         now = await sandbox.workspace.snapshot()
 
         async def passes(fork: Workspace) -> bool:
             return (await fork.run(["sh", "-c", check])).exit_code == 0
 
         assert await passes(sandbox.workspace)
-        touched = await minimise(sandbox.workspace, start, now, passes)
+        written = {path: text.encode() for path, text in changes.items() if text is not None}
+        dropped = await minimise(sandbox.workspace, start, now, passes, written)
         assert await passes(sandbox.workspace)
-        return touched
+        return list(dropped.before)
     finally:
         await sandbox.close()
 
@@ -44,8 +52,22 @@ async def test_only_what_is_needed_stays(git_repo: GitRepo):
 
     assert (repo / "a.py").read_text() == CODE.replace("x + 2", "x + 1").replace("C = 3", "C = 9")
     assert (repo / "b.py").read_text() == "x = 1\n"
-    assert not (repo / "new.py").exists() and (repo / "old.txt").exists()
-    assert sorted(touched) == ["a.py", "b.py", "new.py", "old.txt"]
+    assert not (repo / "new.py").exists()
+    assert not (repo / "old.txt").exists(), "a command removed it, or the user: nobody knows"
+    assert sorted(touched) == ["a.py", "b.py", "new.py"]
+
+
+async def test_what_the_user_writes_meanwhile_stays(git_repo: GitRepo):
+    repo = git_repo({"a.py": CODE, "b.py": "x = 1\n", "NOTES": "one\n"})
+    theirs = {"NOTES": "one\ntwo\n", "mine.py": "x = 1\n", "b.py": "x = 2\ny = 3\n"}
+
+    touched = await minimised(
+        repo, {"a.py": CODE.replace("x + 2", "x + 1").replace("A = 1", "A = 9"), "b.py": "x = 2\n"},
+        'python -B -c "import a; assert a.f(1) == 2"', theirs,
+    )  # fmt: skip
+
+    assert touched == ["a.py"]
+    assert {name: (repo / name).read_text() for name in theirs} == theirs
 
 
 async def test_a_single_change_is_left_alone(git_repo: GitRepo):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from agent.search.splice import block_splices, deletions, first_statement, splices
+from agent.search.splice import block_splices, first_statement, splices
 
 TEXT = """\
 def area(w, h):
@@ -71,10 +71,3 @@ def test_a_continuation_is_cut_after_its_first_statement():
     assert first_statement("x = 1\ny = 2") == "x = 1"
     assert first_statement("if a:\n    b\n    c\nd") == "if a:\n    b\n    c"
     assert first_statement("\n    return 1\n\nother") == "\n    return 1"
-
-
-def test_lines_that_could_be_left_out():
-    source = "def f(x):\n    x += 1\n    if x:\n        pass\n    return (\n        x\n    )\n"
-    found = dict(deletions(source, 1, 7))
-    assert set(found) == {2, 5}
-    assert found[2] == "def f(x):\n    if x:\n        pass\n    return (\n        x\n    )\n"
