@@ -129,6 +129,8 @@ def resolve(ref: str) -> Path:
         raise ModelNotFound(f"{ref} is a folder; name the .gguf file in it.")
     if os.path.isfile(path):
         return Path(path).resolve()
+    if "/" in ref or ref.endswith(".gguf"):
+        raise ModelNotFound(f"There is no file {ref}; name a GGUF file or one of {', '.join(CATALOGUE)}.")
     raise ModelNotFound(
         f"No model {ref!r}: it is neither in the catalogue ({', '.join(CATALOGUE)}) nor a GGUF file."
     )

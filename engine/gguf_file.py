@@ -100,7 +100,7 @@ class GgufFile:
 
     def _read_header(self) -> None:
         if self._bytes[:4] != MAGIC:
-            raise self._broken("it does not begin with the GGUF magic")
+            raise BadModelFile(f"{self.path} is not a GGUF file; name one, or a model of the catalogue.")
         self._at = 4
         version = self._scalar("<I")
         if version not in VERSIONS:

@@ -9,7 +9,7 @@ from tools.base import Arguments, Tool, ToolContext, ToolResult
 from tools.edit import Edit
 from tools.list import List
 from tools.output import Output
-from tools.outputs import OutputStore
+from tools.outputs import NotKept, OutputStore
 from tools.read import Read
 from tools.search import Search
 from tools.shell import Shell
@@ -18,6 +18,7 @@ from tools.write import Write
 
 __all__ = [
     "Arguments",
+    "NotKept",
     "OutputStore",
     "Tool",
     "ToolContext",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import OrderedDict
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,10 @@ from typing import Literal
 Keep = Literal["head", "tail", "both"]
 
 _TOTAL_CHARACTERS = 32_000_000
+
+
+class NotKept(Exception):
+    """An output cannot be written; `str(error)` is one sentence for the user."""
 
 
 class OutputStore:
@@ -34,13 +39,11 @@ class OutputStore:
             self._hold(f"o{number}", (folder / f"o{number}.txt").read_bytes().decode("utf-8", "replace"))
 
     def keep(self, text: str) -> str:
-        """Keeps `text` and answers its id."""
+        """Keeps `text` and answers its id. Raises NotKept."""
         self._last += 1
         output_id = f"o{self._last}"
         if self._folder is not None:
-            path = self._folder / f"{output_id}.txt"
-            path.touch(mode=0o600)
-            path.write_bytes(text.encode("utf-8", "replace"))
+            _write(self._folder / f"{output_id}.txt", text)
         self._hold(output_id, text)
         return output_id
 
@@ -92,6 +95,19 @@ class OutputStore:
             self._size -= len(dropped)
             if self._folder is not None:
                 (self._folder / f"{oldest}.txt").unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.touch(mode=0o600)
+        path.write_bytes(text.encode("utf-8", "replace"))
+    except OSError as error:
+        with contextlib.suppress(OSError):  # half an output would be taken for the whole one later
+            path.unlink(missing_ok=True)
+        raise NotKept(
+            f"An output cannot be kept in {path.parent} ({error.strerror}); make room, or set XDG_STATE_HOME "
+            "to a folder on another disk."
+        ) from error
 
 
 def _head(lines: list[str], budget: int) -> list[str]:

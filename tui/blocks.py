@@ -10,11 +10,16 @@ from tui.printer import OUTPUT_LINES, arguments_line, one_line
 
 
 def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
-    """None for an event that the transcript does not show."""
+    """None for an event that the transcript does not show; no escapes in it, wherever its text is from."""
+    block = _block(event)
+    return block and (plain(block[0]), block[1])
+
+
+def _block(event: events.AnyEvent) -> tuple[str, str] | None:
     match event:
         case events.Start():
             mechanism = event.sandbox.get("mechanism", "unknown")
-            return f"ostro {event.version} · {event.repo} · sandbox: {mechanism}", "note"
+            return f"ostro {event.version} · {one_line(event.repo, 1000)} · sandbox: {mechanism}", "note"
         case events.EffortChange():
             return f"effort {event.effort}: {'; '.join(event.reasons)}", "note"
         case events.ToolCallEvent():
@@ -29,7 +34,7 @@ def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
                 return f"✓ {command} passed ({event.seconds:.1f} s)", "good"
             return f"✗ {command} failed ({event.seconds:.1f} s)\n{_first_lines(event.tail)}", "bad"
         case events.Warn():
-            return f"! {plain(event.text)}", "note"
+            return f"! {event.text}", "note"
     return None
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent.ending import Ending, WrongUsage
+from tui.standard_output import flush, settle
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 unsolved or a limit was reached, 2 wrong usage, 3 environment (no model, no
@@ -37,6 +38,10 @@ class Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, allow_abbrev=False, **kwargs)
 
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        flush()
+        super().exit(status, message)
+
     def error(self, message: str) -> NoReturn:
         raise WrongUsage(f"{message[:1].upper()}{message[1:].rstrip('.')}; see `{self.prog} --help`.")
 
@@ -45,20 +50,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        flush()
+        return code
     except Ending as ending:
         return _said(ending)
     except KeyboardInterrupt:
         print("ostro: Interrupted.", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader of standard output went away; nothing is left to say to it.
-        sys.stderr.close()
-        return 1
+        return 1  # the reader of standard output went away; nothing is left to say to it
     except Exception:
         from tui.fault import fault
 
         return _said(fault())
+    finally:
+        settle()
 
 
 def _said(ending: Ending) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import platform
 import shutil
 import socket
@@ -17,6 +18,7 @@ from engine.catalogue import CATALOGUE, DEFAULT_MODEL, installed, resolve
 from engine.errors import EngineError
 from engine.locations import meeting
 from sandbox import Sandbox, SandboxError
+from sandbox.repository import find_repository
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,21 @@ def _python() -> Finding:
 
 
 def _git() -> Finding:
-    program = shutil.which("git")
+    program = shutil.which("git", path=_path_outside_the_repository())
     if not program:
         return Finding("git", False, "not on PATH; install git")
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return Finding("git", said.returncode == 0, f"{said.stdout.strip()} ({program})")
+
+
+def _path_outside_the_repository() -> str:
+    """For what runs outside the sandbox, which must be no program that the repository here brings."""
+    entries = [entry for entry in os.get_exec_path() if os.path.isabs(entry)]
+    try:
+        root = find_repository(Path(".")).root
+    except (SandboxError, OSError):  # no repository here, or the folder itself is gone
+        return os.pathsep.join(entries)
+    return os.pathsep.join(e for e in entries if not Path(os.path.realpath(e)).is_relative_to(root))
 
 
 async def _sandbox() -> Finding:

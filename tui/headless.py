@@ -20,6 +20,7 @@ from agent.options import RunOptions
 from agent.session import Session
 from tui.fault import fault
 from tui.printer import SAID_ON_STDERR, TextPrinter
+from tui.standard_output import let_go, unwritable
 
 
 class Printer(Protocol):
@@ -83,6 +84,8 @@ class Headless:
         self._task: asyncio.Task[int] | None = None
         self._signal: Interrupt | Stop | None = None
         self._end: End | None = None
+        self._unprinted: EnvironmentProblem | None = None
+        """Why standard output does not hold the whole run."""
 
     async def run(self, options: RunOptions, engine: OpenEngine | None = None) -> int:
         self._task = asyncio.current_task()
@@ -103,6 +106,9 @@ class Headless:
         except Exception:
             self._close(fault())
         assert self._end is not None
+        if (why := self._unprinted) is not None:
+            told = {"outcome": why.outcome, "reason": why.reason, "exit_code": why.exit_code}
+            self._end = self._end.model_copy(update=told)
         self._write_folder(self._end)
         as_json = isinstance(self._printer, JsonPrinter)
         if self._end.reason and (as_json or self._end.outcome in SAID_ON_STDERR):
@@ -132,11 +138,17 @@ class Headless:
             self._lines.append(json_line(event))
         try:
             self._printer.show(event)
-        except BrokenPipeError:
-            # Nobody reads any more: stop, and give what is still written a place to go.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            if self._session:
-                self._session.send(Interrupt())
+        except BrokenPipeError:  # nobody reads any more
+            self._stop_printing()
+        except OSError as error:
+            self._unprinted = unwritable(error)
+            self._stop_printing()
+
+    def _stop_printing(self) -> None:
+        """Nobody would learn what the run does: end it, and give what is still written a place to go."""
+        let_go()
+        if self._session:
+            self._session.send(Interrupt())
 
     def _close(self, ending: Ending) -> None:
         """The `end` of a run whose session could not give one."""

@@ -48,7 +48,7 @@ class TextPrinter:
         self._started = True
         what = event.task or shlex.join(event.command or [])
         mechanism = event.sandbox.get("mechanism", "unknown")
-        self._line(f"ostro {event.version} · {event.repo} · sandbox: {mechanism}", "dim")
+        self._line(f"ostro {event.version} · {one_line(event.repo, 1000)} · sandbox: {mechanism}", "dim")
         self._line(f"session {event.session}{' (resumed)' if event.resumed else ''}", "dim")
         if what:
             self._line(one_line(what), "bold")
@@ -71,7 +71,7 @@ class TextPrinter:
     def _show_tool_result(self, event: events.ToolResultEvent) -> None:
         lines = plain(event.text).splitlines()
         for line in lines[:OUTPUT_LINES]:
-            self._line(f"  {line[:WIDTH]}", "dim" if event.ok else "red")
+            self._line(f"  {_cut(line, WIDTH)}", "dim" if event.ok else "red")
         if len(lines) > OUTPUT_LINES:
             self._line(f"  … {len(lines) - OUTPUT_LINES} more lines", "dim")
 
@@ -81,8 +81,9 @@ class TextPrinter:
     def _show_candidate(self, event: events.Candidate) -> None:
         style = "green" if event.verdict == "passed" else "dim"
         counts = "" if event.passed is None else f" ({event.passed} passed, {event.failed or 0} failed)"
-        change = f"{one_line(event.before, 40)} ⇒ {one_line(event.after, 40)}"
-        self._line(f"  #{event.n} {event.file}:{event.line} {event.verdict}{counts}  {change}", style)
+        change = " ⇒ ".join(differing(event.before, event.after, 40))
+        place = f"{one_line(event.file, 1000)}:{event.line}"
+        self._line(f"  #{event.n} {place} {event.verdict}{counts}  {change}", style)
 
     def _show_verify(self, event: events.Verify) -> None:
         command = one_line(shlex.join(event.command), 70)
@@ -97,6 +98,8 @@ class TextPrinter:
         shown = event.failing or plain(event.tail).splitlines()[-OUTPUT_LINES:]
         for line in shown[:OUTPUT_LINES]:
             self._line(f"  {plain(line)[:WIDTH]}", "dim")
+        if len(event.failing) > OUTPUT_LINES:
+            self._line(f"  … and {len(event.failing) - OUTPUT_LINES} more", "dim")
 
     def _show_warning(self, event: events.Warn) -> None:
         self._line(f"! {one_line(event.text, 1000)}", "yellow")
@@ -130,7 +133,8 @@ class TextPrinter:
         self._stream.flush()
 
     def _line(self, text: str, style: str = "") -> None:
-        self._stream.write(self._styled(text, style) + "\n")
+        """What comes from outside (a path, a model's name, a reason) sends no escapes to the terminal."""
+        self._stream.write(self._styled(plain(text), style) + "\n")
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
@@ -157,7 +161,20 @@ def arguments_line(arguments: dict[str, Any] | str) -> str:
 
 
 def one_line(text: str, limit: int = WIDTH) -> str:
-    text = " ".join(plain(text).split())
+    return _cut(" ".join(plain(text).split()), limit)
+
+
+def differing(before: str, after: str, limit: int) -> tuple[str, str]:
+    """Two texts, each in at most `limit` characters, from a little before the place where they differ."""
+    a, b = (" ".join(plain(text).split()) for text in (before, after))
+    same = next((n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    start = same - limit // 4
+    if max(len(a), len(b)) <= limit or start <= 1:
+        return _cut(a, limit) or "nothing", _cut(b, limit) or "nothing"
+    return _cut("…" + a[start:], limit), _cut("…" + b[start:], limit)
+
+
+def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -23,6 +23,8 @@ from agent.options import RunOptions
 from agent.session import Session
 from tools.plain_text import PlainStream, plain
 from tui.blocks import block_for
+from tui.fault import fault
+from tui.printer import one_line
 
 GRACE = 0.5
 """Seconds in which a key cannot answer a question that just came up: it was meant for the prompt."""
@@ -38,7 +40,7 @@ def run_screen(options: RunOptions, engine: OpenEngine | None = None) -> int:
     app = SessionScreen(options, engine)
     code = app.run()
     if app.last_words:
-        print(app.last_words, file=sys.stderr)
+        print(plain(app.last_words), file=sys.stderr)
     return 70 if code is None else code
 
 
@@ -151,8 +153,13 @@ class SessionScreen(App[int]):
                 async for event in session.run():
                     self._show(event)
         except Ending as ending:
-            self.last_words = f"ostro: {ending.reason}"
-            self.exit(ending.exit_code)
+            self._fail(ending)
+        except Exception:
+            self._fail(fault())
+
+    def _fail(self, ending: Ending) -> None:
+        self.last_words = f"ostro: {ending.reason}"
+        self.exit(ending.exit_code)
 
     def _show(self, event: events.AnyEvent) -> None:
         if isinstance(event, events.Text | events.Thinking):
@@ -207,7 +214,7 @@ class SessionScreen(App[int]):
             self._say(READY)
 
     def _say(self, doing: str) -> None:
-        line = f"{doing} · {self._model} · {self._options.repo}"
+        line = one_line(f"{doing} · {self._model} · {self._options.repo}", 1000)
         if line != self._said:
             self._said = line
             self.query_one("#status", Static).update(line)

@@ -54,7 +54,7 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     empty.write_bytes(b"")
     old.write_bytes(b"GGUF" + struct.pack("<IQQ", 1, 0, 0))
 
-    with pytest.raises(BadModelFile, match="magic"):
+    with pytest.raises(BadModelFile, match="is not a GGUF file"):
         GgufFile(text)
     with pytest.raises(BadModelFile):
         GgufFile(empty)

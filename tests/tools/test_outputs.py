@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tools.calling import OpenContext, call
-from tools import OutputStore
+from tools import NotKept, OutputStore
 
 LINES = "".join(f"line {n}\n" for n in range(1, 101))
 
@@ -126,3 +126,12 @@ async def test_the_output_tool_explains_a_bad_request(
 
     assert not result.ok
     assert said in result.text
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_no_half(tmp_path: Path) -> None:
+    store = OutputStore(tmp_path)
+    (tmp_path / "o1.txt").symlink_to("/dev/full")
+
+    with pytest.raises(NotKept, match=r"No space left on device.*\.$"):
+        store.keep("x" * 100)
+    assert store.ids() == [] and list(tmp_path.iterdir()) == []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +22,7 @@ def ostro(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "ostro.py"), *words],
-        cwd=cwd, input=stdin, capture_output=True, text=True, timeout=60,
+        cwd=cwd, input=stdin, capture_output=True, text=True, timeout=60, env=os.environ | environment,
     )  # fmt: skip
 
 
@@ -116,12 +118,18 @@ def test_a_truncated_model(git_repo: GitRepo, tmp_path: Path):
     assert done.returncode == 3 and "cut.gguf" in one_sentence(done)
 
 
-def test_a_passing_command_is_done_without_a_model(git_repo: GitRepo):
-    done = ostro("fix", "--json", "--model", "none-such", "--", "true", cwd=git_repo({}))
+def test_a_passing_command_is_done_without_a_model(git_repo: GitRepo, tmp_path: Path):
+    done = ostro("fix", "--json", "--", "true", cwd=git_repo({}), XDG_CACHE_HOME=str(tmp_path))
 
     end = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, end["outcome"], end["verified"]) == (0, "done", True)
     assert '"model"' not in done.stdout
+
+
+def test_a_model_that_was_named_has_to_be_there(git_repo: GitRepo):
+    done = ostro("fix", "--model", "none-such", "--", "true", cwd=git_repo({}))
+
+    assert done.returncode == 3 and "none-such" in one_sentence(done)
 
 
 def test_the_command_of_fix_may_hold_options(git_repo: GitRepo):
@@ -181,6 +189,36 @@ def test_doctor_tries_what_it_reports():
     assert findings["sandbox"]["ok"] and "bubblewrap" in findings["sandbox"]["detail"]
     assert done.returncode == (0 if findings["models"]["ok"] else 3)
     assert "sandbox" in ostro("doctor").stdout
+
+
+@pytest.mark.parametrize("entry", ["{repo}/bin", "bin", "."])
+def test_doctor_does_not_run_the_git_that_a_repository_brings(
+    git_repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, entry: str
+):
+    program = f"#!/bin/sh\ntouch {tmp_path}/ran\necho git version 9\n"
+    repo = git_repo({"bin/git": program, "bin/sub/x": ""})
+    (repo / "bin" / "git").chmod(0o755)
+    (repo / "git").symlink_to("bin/git")
+    monkeypatch.setenv("PATH", f"{entry.format(repo=repo)}:{os.environ['PATH']}")
+    for folder in (repo, repo / "bin" / "sub"):
+        done = ostro("doctor", "--json", cwd=folder)
+        git = next(finding for finding in json.loads(done.stdout) if finding["name"] == "git")
+        assert git["ok"] and "git version 9" not in git["detail"]
+
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_full_disk_is_no_fault_of_our_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    def fail(as_json: bool) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "/state/x")
+
+    monkeypatch.setattr("tui.models.list_models", fail)
+
+    assert main(["models", "list"]) == 3
+    err = capsys.readouterr().err
+    assert err == "ostro: /state/x cannot be written (No space left on device); make room and try again.\n"
 
 
 def test_a_fault_of_our_own_is_one_sentence(

@@ -16,8 +16,11 @@ from tests.agent.running import ROOT
 from tests.conftest import GitRepo
 from tests.scripted_engine import Answer, ScriptedEngine, call, malformed, say
 from tests.tui.golden_files import check, normal_json, normal_text
+from tools import OutputStore
+from tools.plain_text import plain
+from tui.blocks import block_for
 from tui.headless import run_headless
-from tui.printer import TextPrinter, wants_colour
+from tui.printer import TextPrinter, differing, wants_colour
 
 BROKEN = {
     "sums.py": "def add(a, b):\n    return a - b\n",
@@ -124,6 +127,58 @@ def test_escapes_of_model_and_tools_do_not_reach_the_terminal(
     assert "\x1b" not in capfd.readouterr().out
 
 
+EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\r"
+OUTSIDE = [
+    events.Start(session=EVIL, repo=EVIL, task=EVIL, version="1", sandbox={"mechanism": EVIL}),
+    events.Model(ref=EVIL, family=EVIL, context=1, state="loading"),
+    events.Model(ref=EVIL, family=EVIL, context=1, state="ready"),
+    events.EffortChange(effort="high", reasons=[EVIL]),
+    events.Thinking(text=EVIL),
+    events.Text(text=EVIL),
+    events.ToolCallEvent(id="1", name=EVIL, arguments={EVIL: EVIL}),
+    events.ToolCallEvent(id="1", name="x", arguments=EVIL),
+    events.ToolResultEvent(id="1", ok=False, text=EVIL, seconds=1),
+    events.Approval(id="1", what=EVIL, decision="denied"),
+    events.Candidate(n=1, file=EVIL, line=1, before=EVIL, after=EVIL, verdict="broken"),
+    events.Verify(command=[EVIL], exit_code=1, seconds=1, passed=False, failing=[EVIL]),
+    events.Verify(command=[EVIL], exit_code=1, seconds=1, passed=False, tail=EVIL),
+    events.Verify(command=[EVIL], exit_code=0, seconds=1, passed=True),
+    events.Warn(text=EVIL),
+    events.End(outcome="unsolved", reason=EVIL, verified=True, patch=EVIL, changed_files=[EVIL], exit_code=1),
+]
+
+
+@pytest.mark.parametrize("event", OUTSIDE, ids=lambda event: event.type)
+def test_no_event_brings_an_escape_to_a_face(event: events.AnyEvent):
+    stream = io.StringIO()
+    printer = TextPrinter(stream, colour=False)
+    for shown in (OUTSIDE[0], event, OUTSIDE[-1]):
+        printer.show(shown)
+    text, _ = block_for(event) or ("", "")
+
+    assert "evil" in stream.getvalue()
+    for written in (stream.getvalue(), text):
+        assert plain(written) == written
+
+
+def test_an_output_that_cannot_be_kept_is_no_fault(
+    git_repo: GitRepo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    opened = OutputStore.__init__
+
+    def on_a_full_disk(store: OutputStore, folder: Path) -> None:
+        opened(store, folder)
+        (folder / "o1.txt").symlink_to("/dev/full")
+
+    monkeypatch.setattr(OutputStore, "__init__", on_a_full_disk)
+    answers = [call("shell", command="seq 1 20000"), say("Done.")]
+    code = headless(git_repo({}), answers, as_json=True)
+    out, err = capfd.readouterr()
+
+    assert (code, json.loads(out.splitlines()[-1])["outcome"]) == (3, "environment")
+    assert "No space left on device" in err and err.count("\n") == 1
+
+
 PYTEST = ["pytest", "-q"]
 PATCH = "--- a/a.py\n+++ b/a.py\n@@ -3 +3 @@\n-x < 1\n+x > 1\n"
 
@@ -208,3 +263,13 @@ def test_signals_end_the_run_in_order(git_repo: GitRepo, name: str, code: int):
     end = json.loads(out.splitlines()[-1])
     assert (process.returncode, end["exit_code"], end["outcome"]) == (code, code, "interrupted")
     assert err.decode().startswith("ostro: ") and err.count(b"\n") == 1
+
+
+def test_a_change_is_shown_where_it_is():
+    long = "    total = sum(price {} quantity for price, quantity in self.items.values() if quantity)"
+    shown = differing(long.format("+"), long.format("*"), 40)
+
+    assert shown == ("…sum(price + quantity for price, quanti…", "…sum(price * quantity for price, quanti…")
+    assert differing("a = 1", "a = 2", 40) == ("a = 1", "a = 2")
+    assert differing("", "import os", 40) == ("nothing", "import os")
+    assert max(map(len, differing("x" * 99, "x" * 50 + "y" * 99, 40))) <= 40

@@ -117,3 +117,27 @@ async def test_terminated(git_repo: GitRepo):
         await asyncio.sleep(0)
 
     assert app.return_value == 143
+
+
+async def test_a_fault_of_our_own_is_said_after_the_screen_is_gone(
+    git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(screen, "open_session", lambda options, engine: 1 / 0)
+    app = screen_of(git_repo({}), ScriptedEngine())
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: app.return_code is not None)
+
+    place = app.last_words.split("; ")[1].split(" holds")[0]
+    assert app.return_value == 70 and app.last_words.count("\n") == 0
+    assert "ZeroDivisionError" in Path(place).read_text()
+
+
+def test_last_words_hold_no_escapes(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    def run(app: SessionScreen) -> int:
+        app.last_words = "Session: unsolved. \x1b[2Jevil"
+        return 1
+
+    monkeypatch.setattr(SessionScreen, "run", run)
+
+    assert screen.run_screen(RunOptions(kind="session", repo=Path("."))) == 1
+    assert capsys.readouterr().err == "Session: unsolved. evil\n"
