@@ -23,6 +23,7 @@ from sandbox.scratch import Scratch, store_folder
 from sandbox.snapshots import Store
 from sandbox.tiers import FATAL, describe
 from sandbox.toolchain import Toolchain, join_path, own_python, survey
+from sandbox.unix_sockets import bound_sockets, visible
 from sandbox.workspace import Room, Workspace
 
 HOW = (
@@ -66,6 +67,9 @@ class Sandbox:
         toolchain = survey(environ, repository.root, hidden, home)
         policy = build_policy(environ, repository.root, home, hidden, toolchain, limits.scratch_bytes)
         policy = _with_git_folders(policy, repository)
+        sockets = visible(bound_sockets(), policy.hidden, (*policy.readable, repository.root))
+        own = [path for path in sockets if path.is_relative_to(repository.root)]
+        policy = replace(policy, masked=(*policy.masked, *(path for path in sockets if path not in own)))
         guarded = [] if unsafe else await asyncio.to_thread(git_guard.survey, repository.root)
         scratch = Scratch(repository.root)
         try:
@@ -78,7 +82,7 @@ class Sandbox:
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
-            room = Room(launcher, policy, limits, store, scratch, guarded, set())
+            room = Room(launcher, policy, limits, store, scratch, own, guarded, set())
             return cls(room, Workspace(room, repository.root))
         except BaseException:
             scratch.close()

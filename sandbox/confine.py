@@ -2,9 +2,9 @@
 
 Started inside a sandbox as
 
-    python -I -S confine.py FILE_BYTES OPEN_FILES MEMORY PROCESSES COUNT WRITABLE... COMMAND...
+    python -I -S confine.py FILE_BYTES OPEN_FILES PROCESSES COUNT WRITABLE... COMMAND...
 
-with COUNT folders that may be written, `-` for a limit that is not set. Landlock stands behind the mounts of
+with COUNT folders that may be written. Landlock stands behind the mounts of
 the sandbox: what they would let through by a mistake, or by a file descriptor that should not be there, it
 stops. Where it cannot be had, nothing is run (exit code 125).
 
@@ -94,11 +94,9 @@ def _call(number: int, *arguments: object) -> int:
 
 
 def _limit(words: list[str]) -> None:
-    kinds = (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_AS, resource.RLIMIT_NPROC)
+    kinds = (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for kind, word in zip(kinds, words):  # noqa: B905  (this runs in whatever Python the user has)
-        if word == "-":
-            continue
         hard = resource.getrlimit(kind)[1]
         ceiling = int(word) if hard == resource.RLIM_INFINITY else min(int(word), hard)
         resource.setrlimit(kind, (ceiling, ceiling))
@@ -143,14 +141,14 @@ def _places(program: str, environment: dict[bytes, bytes]) -> list[str]:
 
 def main(words: list[str]) -> int:
     environment = _environment()
-    count = int(words[4])
-    writable, command = words[5 : 5 + count], words[5 + count :]
+    count = int(words[3])
+    writable, command = words[4 : 4 + count], words[4 + count :]
     try:
         version = landlock_version()
         if version < LEAST_VERSION:
             raise OSError(errno.ENOSYS, "this kernel's Landlock is missing or too old")
         restrict_writes(writable, version)
-        _limit(words[:4])
+        _limit(words[:3])
     except (OSError, ValueError) as problem:
         print(f"confine: {problem}", file=sys.stderr)
         return REFUSED

@@ -9,10 +9,12 @@ import os
 import resource
 import signal
 import time
+from asyncio import FIRST_COMPLETED
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox import watch
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.capture import Capture
 from sandbox.confine import REFUSED
@@ -24,7 +26,7 @@ from sandbox.toolchain import own_python
 CONFINE = Path(__file__).with_name("confine.py")
 CONFINE_INSIDE = Path("/run/ostro/confine.py")
 # Where there is no Landlock: sets the limits on the command alone and gives the shell's 126 and 127.
-PRELUDE = 'ulimit -c 0; ulimit -f "$1"; ulimit -n "$2"; [ "$3" = - ] || ulimit -v "$3"; shift 3; exec "$@"'
+PRELUDE = 'ulimit -c 0; ulimit -f "$1"; ulimit -n "$2"; shift 2; exec "$@"'
 CHUNK = 1 << 16
 GONE_WITHIN = 5.0
 """Seconds to wait for the last process of a killed command."""
@@ -39,6 +41,8 @@ class Finished:
     """The same object as `stdout` where both were merged."""
     seconds: float
     timed_out: bool
+    exceeded: str = ""
+    """The limit that ended it, to follow "stopped, because"."""
 
 
 class Launcher:
@@ -65,25 +69,29 @@ class Launcher:
         out = _Pipe(Capture(limits.output_bytes, on_output))
         err = out if merge else _Pipe(Capture(limits.output_bytes))
         began = time.monotonic()
-        timed_out = False
+        timed_out, exceeded = False, ""
         try:
             with _input(stdin) as source:
                 ends = (source, out.write_end, err.write_end)
                 running = await self._start(policy, argv, cwd, env, limits, *ends)
             for pipe in {out, err}:
                 pipe.start()
+            ended = asyncio.ensure_future(running.process.wait())
+            watched = asyncio.ensure_future(running.exceeded(limits))
             try:
-                await asyncio.wait_for(running.process.wait(), limits.seconds)
-            except TimeoutError:
-                timed_out = True
+                await asyncio.wait({ended, watched}, timeout=limits.seconds, return_when=FIRST_COMPLETED)
+                timed_out = not ended.done() and not watched.done()
+                exceeded = watched.result() if watched.done() and not ended.done() else ""
             finally:
+                watched.cancel()
                 await asyncio.shield(self._end(running))
+                await asyncio.gather(ended, watched, return_exceptions=True)
         finally:
             for pipe in {out, err}:
                 await pipe.finish()
         seconds = time.monotonic() - began
         exit_code = None if timed_out else running.exit_code(cwd, err.capture)
-        return Finished(exit_code, out.capture, err.capture, seconds, timed_out)
+        return Finished(exit_code, out.capture, err.capture, seconds, timed_out, exceeded)
 
     async def service(
         self,
@@ -215,6 +223,10 @@ class _Running:
             raise SandboxError(f"There is no folder {cwd} to run a command in.")
         raise SandboxError(f"The sandbox could not be built ({reason}), so the command was not run.")
 
+    async def exceeded(self, limits: Limits) -> str:
+        """Waits until its processes exceed a limit together, and says which; in a namespace only."""
+        return await watch.exceeded(lambda: self._told("child-pid"), limits)
+
     async def kill(self) -> None:
         """Kills all that is left and waits until it is gone. Harmless when called again."""
         self._killed = self._killed or self.process.returncode is None
@@ -322,15 +334,8 @@ def _confined(
     """The command behind what limits it, and the policy with what that needs."""
     if not landlock:
         return policy, _limited(limits, argv)
-    memory = "-" if limits.memory_bytes is None else str(limits.memory_bytes)
     writable = [str(folder) for folder in policy.writable]
-    words = [
-        str(limits.file_bytes),
-        str(limits.open_files),
-        memory,
-        str(limits.processes),
-        str(len(writable)),
-    ]
+    words = [str(n) for n in (limits.file_bytes, limits.open_files, limits.processes, len(writable))]
     python = [str(own_python()), "-I", "-S", str(CONFINE_INSIDE)]
     return policy.with_mounts(Mount(CONFINE, CONFINE_INSIDE)), [*python, *words, *writable, *argv]
 
@@ -340,12 +345,9 @@ def _limited(limits: Limits, argv: Sequence[str]) -> list[str]:
 
 
 def _ceilings(limits: Limits) -> list[str]:
-    """Arguments of the prelude: file size in 512-byte blocks, open files, address space in KiB."""
+    """Arguments of the prelude: file size in 512-byte blocks, open files."""
     files = _at_most(resource.RLIMIT_FSIZE, limits.file_bytes) // 512
-    opened = _at_most(resource.RLIMIT_NOFILE, limits.open_files)
-    if limits.memory_bytes is None:
-        return [str(files), str(opened), "-"]
-    return [str(files), str(opened), str(_at_most(resource.RLIMIT_AS, limits.memory_bytes) // 1024)]
+    return [str(files), str(_at_most(resource.RLIMIT_NOFILE, limits.open_files))]
 
 
 def _at_most(kind: int, wanted: int) -> int:

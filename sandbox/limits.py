@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -18,10 +19,10 @@ class Limits(BaseModel):
     """Output that is kept; of more, the head and the tail."""
     file_bytes: int = Field(default=2 << 30, ge=0)
     """The largest file a process may write."""
-    memory_bytes: int | None = Field(default=None, ge=1)
-    """Address space of each process; None sets no ceiling."""
+    memory_bytes: int = Field(default_factory=lambda: psutil.virtual_memory().total * 3 // 4, ge=1 << 20)
+    """Memory that is their own, of all processes of a command together."""
     processes: int = Field(default=4096, ge=8)
-    """Processes and threads of the user inside. The kernel exempts root from it."""
+    """Processes and threads of a command together."""
     open_files: int = Field(default=4096, ge=16)
     scratch_bytes: int = Field(default=2 << 30, ge=1 << 20)
     """Size of each in-memory folder (/tmp, the home folder, ...)."""

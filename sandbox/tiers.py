@@ -25,7 +25,7 @@ _MOUNTS = [
     "the environment holds an allow-list; no secrets of the caller",
     "no capabilities, kernel parameters read-only",
     "what makes git run programs (hooks, configuration) cannot be changed in any repository of the workspace",
-    "limits on time, output, file size and open files",
+    "limits on time, output, file size, open files, processes and memory",
 ]
 _LANDLOCK = "Landlock stands behind the mounts: no write outside even through a file left open by mistake"
 _SECCOMP = (
@@ -36,7 +36,7 @@ _OPEN = [
     "git repositories made inside the workspace during the session may hold hooks",
     "hard links that lead out of the workspace, where there were some before",
     "unix sockets outside /run, /tmp and home folders that were made after the session began can be reached",
-    "memory and the number of processes have no ceiling of their own",
+    "memory in /dev/shm and the other in-memory folders counts for nobody",
 ]
 
 

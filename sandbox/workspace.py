@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,13 +14,14 @@ from typing import Any
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
 from sandbox.git_guard import Guarded, intruders, workspace_mounts
-from sandbox.launcher import Launcher
+from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.policy import Mount, Policy
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
 from sandbox.toolchain import own_python, workspace_venvs
 
+NOTHING = Path("/dev/null")
 COPIER = Path(__file__).with_name("tree_copy.py")
 COPIER_INSIDE = Path("/run/ostro/tree_copy.py")
 FORK_INSIDE = Path("/run/ostro/fork")
@@ -38,6 +40,8 @@ class Room:
     limits: Limits
     store: Store
     scratch: Scratch
+    sockets: list[Path]
+    """Unix sockets in the workspace that belonged to somebody when the session began."""
     guarded: list[Guarded]
     """The repositories in the workspace when the session began."""
     forks: set[Workspace]
@@ -54,6 +58,8 @@ class Workspace:
         """The path of the tree as programs see it: the repository's own, for a fork as well."""
         own_git = all(mount.target.name != ".git" for mount in shared)
         mounts = workspace_mounts(source, self.root, room.guarded, with_git=own_git)
+        if source == room.policy.root:
+            mounts += [Mount(NOTHING, path) for path in room.sockets]
         policy = replace(room.policy, root=self.root).with_mounts(*mounts, *shared)
         self._policy = policy
         self._files = Files(room.launcher, policy, room.limits)
@@ -93,7 +99,7 @@ class Workspace:
         return Completed(
             argv=tuple(argv),
             exit_code=done.exit_code,
-            output=done.stdout.text() + await self._without_intruders(),
+            output=done.stdout.text() + _stopped(done, limits) + await self._without_intruders(),
             seconds=done.seconds,
             timed_out=done.timed_out,
             output_cut=done.stdout.cut,
@@ -231,6 +237,15 @@ class Workspace:
         if relative.split("/")[0] == "..":
             raise SandboxError(f"{cwd!r} is outside the workspace; commands start in a folder of it.")
         return self.root / relative
+
+
+def _stopped(done: Finished, limits: Limits) -> str:
+    """A line that names the limit which ended a command, if one did."""
+    if done.exceeded:
+        return f"\n[stopped, because {done.exceeded}]\n"
+    if done.exit_code == 128 + signal.SIGXFSZ:
+        return f"\n[stopped, because a file grew over {limits.file_bytes >> 20} MiB]\n"
+    return ""
 
 
 def _entries(found: list[list[Any]]) -> list[Entry]:

@@ -301,9 +301,68 @@ async def test_file_size_is_limited(open_sandbox: Opener) -> None:
     assert (box.workspace.root / "big.log").stat().st_size == 1 << 20
 
 
-async def test_memory_is_limited_where_asked(open_sandbox: Opener) -> None:
-    box = await open_sandbox(limits=Limits(memory_bytes=512 << 20))
-    assert "MemoryError" in await python(box, "x = bytearray(2 << 30)")
+HOLDS = "import time; x = b'x' * ({mib} << 20); time.sleep(20)"
+
+
+@pytest.mark.parametrize("each", [300, 90])
+async def test_memory_is_limited_together(open_sandbox: Opener, each: int) -> None:
+    box = await open_sandbox(limits=Limits(memory_bytes=256 << 20))
+    program = HOLDS.format(mib=each)
+    script = f'for i in 1 2 3 4; do python3 -c "{program}" & done; wait; echo done'
+    done = await box.workspace.run(["sh", "-c", script], seconds=20)
+    assert "[stopped, because its processes used more than 256 MiB of memory]" in done.output
+    assert done.exit_code == 137 and not done.timed_out
+
+
+THREADS = """
+import threading, time
+for _ in range(500):
+    threading.Thread(target=time.sleep, args=[20]).start()
+"""
+BOMBS = {
+    "processes": "f() { sleep 20 & f | f & }; f; sleep 20",
+    "threads": f"python3 -c '{THREADS}'",
+    "daemons": "i=0; while [ $i -lt 500 ]; do setsid sleep 20 & i=$((i+1)); done; sleep 20",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+async def test_bombs_are_ended(open_sandbox: Opener, bomb: str) -> None:
+    box = await open_sandbox(limits=Limits(processes=100))
+    done = await box.workspace.run(["sh", "-c", BOMBS[bomb]], seconds=20)
+    told = "[stopped, because it had more than 100 processes and threads]" in done.output
+    assert told or not ROOT, "for anyone else the kernel may refuse the next one first"
+    assert not done.timed_out
+    assert (await box.workspace.run(["echo", "alive"])).output == "alive\n"
+
+
+async def test_a_file_over_the_limit_is_named(open_sandbox: Opener) -> None:
+    box = await open_sandbox(limits=Limits(file_bytes=1 << 20))
+    done = await box.workspace.run(["dd", "if=/dev/zero", "of=big.log", "bs=3M", "count=1"])
+    assert "[stopped, because a file grew over 1 MiB]" in done.output
+
+
+PATH_SOCKET = """
+import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+s.send(b"hello")
+print("sent")
+"""
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_the_hosts_unix_sockets_lead_nowhere(
+    repo: Path, outside: Path, open_sandbox: Opener, inside: bool, bare: bool
+) -> None:
+    path = (repo if inside else outside.parent) / "s.sock"
+    with socket.socket(socket.AF_UNIX) as sink:
+        sink.bind(str(path))
+        sink.listen()
+        box = await open_sandbox(unsafe=bare)
+        output = await python(box, PATH_SOCKET, str(path))
+    assert ("sent" in output) is bare
 
 
 def _launchers(repo: Path) -> dict[str, bytes]:
