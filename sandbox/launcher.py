@@ -335,7 +335,9 @@ def _confined(
     if not landlock:
         return policy, _limited(limits, argv)
     writable = [str(folder) for folder in policy.writable]
-    words = [str(n) for n in (limits.file_bytes, limits.open_files, limits.processes, len(writable))]
+    # Above the limit itself: the watch ends the command and says why; the kernel would say "cannot fork".
+    backstop = 2 * limits.processes
+    words = [str(n) for n in (limits.file_bytes, limits.open_files, backstop, len(writable))]
     python = [str(own_python()), "-I", "-S", str(CONFINE_INSIDE)]
     return policy.with_mounts(Mount(CONFINE, CONFINE_INSIDE)), [*python, *words, *writable, *argv]
 
