@@ -76,6 +76,7 @@ $(VENV)/.llama: $(VENV)/.installed
 	@touch $@
 
 bench: models $(VENV)/.llama
+	@$(BIN)/python -m bench.sandbox
 	@$(BIN)/python -m bench.engine
 	@$(BIN)/python -m bench.tasks run --set all
 
