@@ -62,7 +62,9 @@ async def fix(session: Session) -> AsyncIterator[AnyEvent]:
             "The command fails, and nothing may be written with --approve read-only.", verified=False
         )
 
-    goal = Goal(session, command, first=check)
+    after = await session.workspace.snapshot()
+    restless = await session.workspace.changed(session.last_tree, after)
+    goal = Goal(session, command, first=check, restless=restless)
     case: Case | None = None
     if not session.history:
         yield session.step("localise")

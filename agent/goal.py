@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
@@ -33,11 +34,20 @@ _ABOUT_TESTS = re.compile(
 class Goal:
     """Asked after each attempt; `session.verified` is true only where it was reached."""
 
-    def __init__(self, session: Session, command: list[str], *, first: Check | None = None) -> None:
-        """`first` is how the command failed before anything was done, where it was run."""
+    def __init__(
+        self,
+        session: Session,
+        command: list[str],
+        *,
+        first: Check | None = None,
+        restless: Collection[str] = (),
+    ) -> None:
+        """`first` is how the command failed before anything was done, where it was run; `restless` are the
+        files that it wrote by that: their changes say nothing."""
         self._session = session
         self._command = command
         self._first = first
+        self._restless = frozenset(restless)
         self._since = time.time_ns()
         self._told = False
         self._last = first
@@ -77,11 +87,12 @@ class Goal:
         if self._last and self._last.passed and (lost := self._lost_tests(self._last)):
             return lost
         now = await session.workspace.snapshot()
-        if self._first and now == session.start_tree:
+        changed = await session.workspace.changed(session.start_tree, now)
+        if self._first and self._restless.issuperset(changed):
             return (
                 "no file that git sees has changed: the command is not steady, or depends on what git ignores"
             )
-        touched = [*await self._touched(now), *await self._touched_unseen()]
+        touched = [*await self._touched(changed), *await self._touched_unseen()]
         if touched:
             return f"by a change of {', '.join(touched[:5])}, which has to stay as it was"
         return None
@@ -95,11 +106,14 @@ class Goal:
             return None
         return f"only {passed} tests passed, where {max(1, before)} or more have to"
 
-    async def _touched(self, now: str) -> list[str]:
-        """Protected files that differ from the start in what protects them."""
+    async def _touched(self, changed: list[str]) -> list[str]:
+        """Protected files, of those that changed, that differ from the start in what protects them."""
         session = self._session
-        changed = await session.workspace.changed(session.start_tree, now)
-        suspicious = [path for path in changed if self._protected.covers(path) and not self._meant(path)]
+        suspicious = [
+            path
+            for path in changed
+            if path not in self._restless and self._protected.covers(path) and not self._meant(path)
+        ]
         if not suspicious:
             return []
         after = {path: await _bytes(session.workspace, path) for path in suspicious}

@@ -57,6 +57,23 @@ async def test_the_commands_own_script_in_a_subfolder(git_repo: GitRepo, absolut
     assert unsolved(ran.end, "by a change of svc/check.py")
 
 
+async def test_what_the_command_itself_writes_says_nothing(git_repo: GitRepo):
+    keeps = (
+        "from pathlib import Path\nimport time\n\n\ndef test_log():\n"
+        "    Path('tests/log.txt').write_text(f'{time.time()}')\n"
+    )
+    files = {
+        "prices.py": BROKEN,
+        "tests/test_prices.py": TESTS,
+        "tests/test_log.py": keeps,
+        "tests/log.txt": "1",
+    }
+    edit = call("edit", path="prices.py", old="> 10", new=">= 10")
+    ran = await fix(git_repo(files), edit, command=[*PYTEST, "-o", "pythonpath=."])
+
+    assert (ran.end.outcome, ran.end.verified) == ("done", True)
+
+
 async def test_resuming_does_not_forgive(git_repo: GitRepo):
     repo = git_repo({"prices.py": BROKEN, "check.py": CHECK})
     first = await fix(repo, call("write", path="check.py", content="pass\n"), command=["python", "check.py"])
