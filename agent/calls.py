@@ -12,6 +12,7 @@ from typing import Any
 from agent.context import fenced
 from agent.ending import EnvironmentProblem
 from agent.events import AnyEvent, ToolCallEvent, ToolOutput, ToolResultEvent
+from agent.gathering import Gathered
 from agent.prompts import prompt
 from agent.recovery import recovered
 from agent.session import Session
@@ -108,10 +109,11 @@ class Caller:
 
     async def _run(self, tool: Tool, arguments: Any, call: ToolCall) -> ToolResult:
         session = self._session
+        output = Gathered(lambda text: session.emit(ToolOutput(id=call.id, text=text)))
         context = ToolContext(
             workspace=session.workspace,
             outputs=session.outputs,
-            on_output=lambda text: session.emit(ToolOutput(id=call.id, text=text)),
+            on_output=output.push,
             read_only=self._read_only,
             test_command=session.options.command or session.options.verify,
             test_cwd=session.cwd,
@@ -121,6 +123,8 @@ class Caller:
             return await tool.run(arguments, context)
         except NotKept as problem:
             raise EnvironmentProblem(str(problem), verified=session.verified) from problem
+        finally:
+            output.close()
 
 
 def _refusal(text: str) -> _Answer:
