@@ -225,3 +225,47 @@ async def test_read_only_writes_nothing(git_repo: GitRepo):
 
     assert end.exit_code == 4
     assert (repo / "prices.py").read_text() == broken
+
+
+BROKEN = RIGHT.replace(">= 10", "> 10")
+
+
+async def test_a_command_in_a_subfolder_is_searched_there(git_repo: GitRepo):
+    repo = git_repo({"svc/prices.py": BROKEN, "svc/test_prices.py": TESTS, "README": ""})
+    events, end = await run(repo / "svc", KnowingEngine(RIGHT), [*PYTEST, "test_prices.py"])
+
+    assert (end.outcome, end.verified, end.changed_files) == ("done", True, ["svc/prices.py"])
+    assert candidates(events)[-1].verdict == "passed"
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+async def test_a_limit_does_not_undo_what_was_reached(git_repo: GitRepo, steps: int):
+    repo = git_repo({"prices.py": BROKEN, "test_prices.py": TESTS})
+    _events, end = await run(repo, KnowingEngine(RIGHT), max_steps=steps)
+
+    assert (end.outcome, end.verified, end.exit_code) == ("done", True, 0)
+
+
+async def test_what_the_user_saves_meanwhile_stays(git_repo: GitRepo):
+    repo = git_repo({"prices.py": BROKEN, "test_prices.py": TESTS, "NOTES": "one\n"})
+    given = RunOptions(kind="fix", repo=repo, command=PYTEST, model="knowing")
+
+    async def open_engine():
+        return KnowingEngine(RIGHT)
+
+    async with open_session(given, open_engine) as session:
+        async for event in session.run():
+            if isinstance(event, Candidate):
+                (repo / "NOTES").write_text("one\ntwo\n")
+                (repo / "mine.py").write_text("x = 1\n")
+
+    assert (repo / "prices.py").read_text() == RIGHT
+    assert ((repo / "NOTES").read_text(), (repo / "mine.py").read_text()) == ("one\ntwo\n", "x = 1\n")
+
+
+async def test_an_effort_once_raised_stays(git_repo: GitRepo):
+    repo = git_repo({"prices.py": BROKEN, "test_prices.py": TESTS})
+    events, _end = await run(repo, KnowingEngine(BROKEN, ["no idea"] * 20))
+
+    efforts = [event.effort for event in events if event.type == "effort"]
+    assert efforts == ["high"]
