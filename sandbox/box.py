@@ -94,6 +94,8 @@ class Sandbox:
 
     async def new_repositories(self) -> list[str]:
         """Git repositories in the workspace that were not there at the start, and so are not protected."""
+        if self._room.launcher.bubblewrap is None:
+            return []  # nobody has looked which there were
         before = {place.path for place in self._room.guarded}
         now = await asyncio.to_thread(git_guard.survey, self.workspace.root)
         return [place.path for place in now if place.path not in before]

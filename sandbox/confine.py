@@ -96,7 +96,7 @@ def _call(number: int, *arguments: object) -> int:
 def _limit(words: list[str]) -> None:
     kinds = (resource.RLIMIT_FSIZE, resource.RLIMIT_NOFILE, resource.RLIMIT_NPROC)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    for kind, word in zip(kinds, words):  # noqa: B905  (this runs in whatever Python the user has)
+    for kind, word in zip(kinds, words, strict=True):
         hard = resource.getrlimit(kind)[1]
         ceiling = int(word) if hard == resource.RLIM_INFINITY else min(int(word), hard)
         resource.setrlimit(kind, (ceiling, ceiling))

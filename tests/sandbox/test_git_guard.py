@@ -113,6 +113,10 @@ async def test_a_new_repository_is_reported(nested: Path, box: Sandbox) -> None:
     assert await box.new_repositories() == ["deep/down", "made/.git"]
 
 
+async def test_without_a_sandbox_nothing_is_called_new(nested: Path, open_sandbox: Opener) -> None:
+    assert await (await open_sandbox(unsafe=True)).new_repositories() == []
+
+
 async def test_forks_are_guarded_too(nested: Path, box: Sandbox) -> None:
     fork = await box.workspace.fork()
     for folder in (".git", "vendor/inner/.git"):
