@@ -35,6 +35,14 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Pin:
+    """What is bound onto itself for each command, so that it can be neither renamed nor replaced."""
+
+    path: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
     """One workspace's view of the machine."""
 
@@ -48,6 +56,8 @@ class Policy:
     scratch_bytes: int
     mounts: tuple[Mount, ...] = field(default=())
     """The workspace, then what lies on it, in order."""
+    pins: tuple[Pin, ...] = field(default=())
+    """On top of all mounts, in order; one that does not exist is left out."""
 
     @property
     def writable(self) -> list[Path]:

@@ -64,8 +64,6 @@ def describe(bubblewrap: Bubblewrap | None) -> dict[str, Any]:
         enforced.append(_SECCOMP)
     else:
         left.append("system calls are not filtered: a fault in the kernel is within reach")
-    if bubblewrap.nested and not bubblewrap.seccomp:
-        left.append("programs inside may make user namespaces of their own")
     return {
         "mechanism": " + ".join(layers),
         "tier": "A" if bubblewrap.landlock and bubblewrap.seccomp else "B",

@@ -13,18 +13,21 @@ from typing import Any
 
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
-from sandbox.git_guard import Guarded, intruders, workspace_mounts
+from sandbox.git_guard import Guarded, intruders, pins
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.policy import Mount, Policy
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
+from sandbox.supervisor import INSIDE, INSIDE_THERE
 from sandbox.toolchain import own_python, workspace_venvs
 
 NOTHING = Path("/dev/null")
-COPIER = Path(__file__).with_name("tree_copy.py")
-COPIER_INSIDE = Path("/run/ostro/tree_copy.py")
+COPIER = "tree_copy.py"
 FORK_INSIDE = Path("/run/ostro/fork")
+LENT_INSIDE = Path("/run/ostro/lent")
+ASIDE = ".ostro-aside"
+MOVE_ASIDE = 'for i in "$@"; do [ "$i" = "$1" ] || { rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; }; done'
 COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
 LARGEST_GIT = 64 << 20
 """Bytes of `.git` up to which a fork has its own; a larger one is shared, read-only."""
@@ -44,6 +47,8 @@ class Room:
     """Unix sockets in the workspace that belonged to somebody when the session began."""
     guarded: list[Guarded]
     """The repositories in the workspace when the session began."""
+    lent: Path
+    """A folder of ours that can be read inside."""
     forks: set[Workspace]
 
 
@@ -56,11 +61,12 @@ class Workspace:
         self._shared = tuple(shared)
         self.root = source if room.launcher.bubblewrap is None else room.policy.root
         """The path of the tree as programs see it: the repository's own, for a fork as well."""
-        own_git = all(mount.target.name != ".git" for mount in shared)
-        mounts = workspace_mounts(source, self.root, room.guarded, with_git=own_git)
+        mounts = [Mount(source, self.root, writable=True), *shared]
         if source == room.policy.root:
             mounts += [Mount(NOTHING, path) for path in room.sockets]
-        policy = replace(room.policy, root=self.root).with_mounts(*mounts, *shared)
+        mounts.append(Mount(room.lent, LENT_INSIDE))
+        held = tuple(pins(source, self.root, room.guarded))
+        policy = replace(room.policy, root=self.root, pins=held).with_mounts(*mounts)
         self._policy = policy
         self._files = Files(room.launcher, policy, room.limits)
         self._snapshots = Snapshots(room.launcher, policy, room.store, room.scratch.folder("index"))
@@ -75,20 +81,17 @@ class Workspace:
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         on_output: Callable[[str], None] | None = None,
-        extra_ro: Sequence[Path] = (),
     ) -> Completed:
         """Runs a program to its end; nothing it started survives it.
 
         `cwd` is relative to the workspace. `env` comes on top of the sandbox's own environment.
-        `extra_ro` names files and folders of the host to be readable at the same path. Raises
-        SandboxError where it could not be started at all; a missing program is exit code 127.
+        Raises SandboxError where it could not be started at all; a missing program is exit code 127.
         """
         limits = self._room.limits
         if seconds is not None:
             limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
-        extra = [Mount(Path(os.path.realpath(p)), p) for p in extra_ro]
         done = await self._room.launcher.run(
-            self._policy.with_mounts(*extra),
+            self._policy,
             argv,
             cwd=self._folder(cwd),
             limits=limits,
@@ -106,20 +109,38 @@ class Workspace:
         )
 
     async def _without_intruders(self) -> str:
-        """Removes what would make git run programs and was not there before; a line that says so."""
+        """Renames what would make git run programs and was not there before; a line that says so.
+
+        Not deleted: the user may have made it meanwhile.
+        """
         if self._room.launcher.bubblewrap is None:
             return ""
         found = intruders(self._source, self._room.guarded)
         if not found:
             return ""
         # Inside, because a path in the repository may lead anywhere by now.
-        remove = ["/bin/rm", "-rf", "--", *found]
-        await self._room.launcher.run(self._policy, remove, cwd=self.root, limits=self._room.limits)
+        free = {self.root / path for path in found}
+        policy = replace(self._policy, pins=tuple(pin for pin in self._policy.pins if pin.path not in free))
+        aside = ["/bin/sh", "-c", MOVE_ASIDE, "sh", ASIDE, *found]
+        try:
+            await self._room.launcher.run(policy, aside, cwd=self.root, limits=self._room.limits)
+        finally:
+            await self._room.launcher.release(policy)
         if left := intruders(self._source, self._room.guarded):
             raise SandboxError(
                 f"A command made {left[0]}, which git would act on; remove it before you run git."
             )
-        return f"\n[removed, because git would act on it: {', '.join(found)}]\n"
+        return f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(found)}]\n"
+
+    def lend(self, name: str, content: bytes) -> Path:
+        """Lays a file of Ostro's where programs inside can read it, and says where that is for them."""
+        place = self._room.lent / name
+        if not place.exists() or place.read_bytes() != content:
+            place.parent.mkdir(exist_ok=True)
+            new = place.with_name(f"{place.name}.new")
+            new.write_bytes(content)
+            new.replace(place)
+        return (self._room.lent if self._room.launcher.bubblewrap is None else LENT_INSIDE) / name
 
     async def read(self, path: str) -> bytes:
         """A regular file's content. Raises FileProblem."""
@@ -192,11 +213,11 @@ class Workspace:
         launcher = self._room.launcher
         target = self._room.scratch.folder("fork")
         shared = self._shared_by_forks()
-        script, into = COPIER_INSIDE, FORK_INSIDE
+        script, into = INSIDE_THERE / COPIER, FORK_INSIDE
         if launcher.bubblewrap is None:
             # Without mounts nothing can be shared.
-            shared, script, into = [], COPIER, target
-        policy = self._policy.with_mounts(Mount(COPIER, script), Mount(target, into, writable=True))
+            shared, script, into = [], INSIDE / COPIER, target
+        policy = self._policy.with_mounts(Mount(target, into, writable=True))
         names = [mount.target.name for mount in shared]
         argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(self.root), str(into), *names]
         try:
@@ -208,6 +229,8 @@ class Workspace:
         except BaseException:
             await asyncio.to_thread(remove_tree, target)
             raise
+        finally:
+            await launcher.release(policy)
         self._room.forks.add(fork)
         return fork
 
@@ -220,7 +243,9 @@ class Workspace:
         await asyncio.to_thread(remove_tree, self._source)
 
     async def close(self) -> None:
+        """Ends what still runs in it."""
         await self._files.close()
+        await self._room.launcher.release(self._policy)
 
     def _shared_by_forks(self) -> list[Mount]:
         names = [venv.name for venv in workspace_venvs(self._source)]
