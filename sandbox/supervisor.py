@@ -18,7 +18,7 @@ from sandbox.errors import SandboxError
 from sandbox.inside import serve
 from sandbox.inside.ports import QUESTION
 from sandbox.limits import Limits
-from sandbox.policy import Mount, Policy
+from sandbox.policy import Mount, Pin, Policy
 from sandbox.toolchain import own_python
 
 INSIDE = Path(__file__).with_name("inside")
@@ -75,13 +75,20 @@ class Supervisor:
         return self._process.returncode is None and self._control.fileno() >= 0
 
     def command(
-        self, argv: Sequence[str], cwd: Path, env: Mapping[str, str], limits: Limits, streams: Sequence[int]
+        self,
+        argv: Sequence[str],
+        cwd: Path,
+        env: Mapping[str, str],
+        limits: Limits,
+        pins: Sequence[Pin],
+        streams: Sequence[int],
     ) -> Command:
         """Starts a command with these three standard streams, which stay the caller's to close."""
         request = {
             "argv": list(argv),
             "env": dict(env),
             "cwd": str(cwd),
+            "pins": [[str(pin.path), pin.writable] for pin in pins],
             "limits": limits.model_dump(include={"file_bytes", "open_files", "processes", "memory_bytes"}),
         }
         channel, there = socket.socketpair()
@@ -219,7 +226,6 @@ def _settings(bubblewrap: Bubblewrap, policy: Policy) -> dict[str, Any]:
         "landlock": bubblewrap.landlock,
         "filter": bubblewrap.seccomp.hex() if bubblewrap.seccomp else None,
         "writable": [str(folder) for folder in policy.writable],
-        "pins": [[str(pin.path), pin.writable] for pin in policy.pins],
         "shared_memory": policy.scratch_bytes,
     }
 

@@ -78,7 +78,7 @@ def _first(settings: dict[str, Any], request: dict[str, Any], streams: list[int]
         # Without its keeper nobody would watch it.
         prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
         os.setsid()
-        furnish(settings["pins"], settings["shared_memory"])
+        furnish(request["pins"], settings["shared_memory"])
         confine(settings, request["limits"])
         command = os.fork()
         if command == 0:
