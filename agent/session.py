@@ -27,6 +27,7 @@ from agent.events import AnyEvent, Checkpoint, Model, Start, Step, UsageEvent, W
 from agent.journal import Journal
 from agent.options import RunOptions
 from agent.resume import Resumed, close_open_calls
+from agent.secrets import masked
 from agent.tally import Level, Tally
 from agent.version import version
 from engine.errors import ContextOverflow, EngineError
@@ -60,7 +61,7 @@ class Session:
         self.tally = resumed.tally if resumed else Tally()
         self.context = Context(options.seed)
         self.approvals = Approvals(options, self.emit, resumed.denied if resumed else [])
-        self.outputs = OutputStore(journal.path.parent / "outputs")
+        self.outputs = OutputStore(journal.path.parent / "outputs", written=masked)
         self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
         self.start_tree = ""
@@ -162,7 +163,7 @@ class Session:
     def emit(self, event: AnyEvent) -> None:
         """Stamps the event, writes it to the journal and hands it to the face."""
         stamped = event.model_copy(update={"t": self.seconds})
-        self.journal.append("event", event=stamped)
+        self.journal.append_event(stamped)
         self._events.put_nowait(stamped)
 
     def add(self, message: Message) -> None:
