@@ -30,7 +30,8 @@ STREAMED = ("text", "thinking", "tool_output")
 """Events that are pieces of one text."""
 _NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})
 _NAMES_ITS_CONTENT = frozenset(
-    "type v role id tool_call_id tree repo resume phase effort state decision verdict outcome approve kind".split()
+    {"type", "v", "kind", "role", "id", "tool_call_id", "tree", "repo", "resume", "phase", "effort"}
+    | {"state", "decision", "verdict", "outcome", "approve"}
 )
 """Fields that say which record this is, or that `--resume` needs to the letter: no text of anybody's."""
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agent.ending import Ending, WrongUsage
-from tui.standard_output import flush, settle
+from agent.ending import Ending, EnvironmentProblem, WrongUsage
+from tui.standard_output import flush, say, settle
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 unsolved or a limit was reached, 2 wrong usage, 3 environment (no model, no
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _said(ending: Ending) -> int:
-    print(f"ostro: {ending.reason}", file=sys.stderr)
+    say(f"ostro: {ending.reason}", sys.stderr)
     return ending.exit_code
 
 
@@ -263,8 +263,7 @@ def _models_command(arguments: argparse.Namespace) -> int:
             return pull_model(arguments.name)
         return show_model(arguments.ref, as_json=arguments.json)
     except EngineError as error:
-        print(f"ostro: {error}", file=sys.stderr)
-        return 3
+        raise EnvironmentProblem(str(error)) from error
 
 
 def _sessions_command(arguments: argparse.Namespace) -> int:

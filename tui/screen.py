@@ -25,6 +25,7 @@ from tools.plain_text import PlainStream, plain
 from tui.blocks import block_for
 from tui.fault import fault
 from tui.printer import one_line
+from tui.standard_output import say
 
 GRACE = 0.5
 """Seconds in which a key cannot answer a question that just came up: it was meant for the prompt."""
@@ -40,7 +41,7 @@ def run_screen(options: RunOptions, engine: OpenEngine | None = None) -> int:
     app = SessionScreen(options, engine)
     code = app.run()
     if app.last_words:
-        print(plain(app.last_words), file=sys.stderr)
+        say(app.last_words, sys.stderr)
     return 70 if code is None else code
 
 
@@ -116,7 +117,7 @@ class SessionScreen(App[int]):
         if not text or not self._session:
             return
         submitted.input.clear()
-        self._add(text, "user")
+        self._add(plain(text), "user")
         self._session.send(SendMessage(text=text))
         self._say("working")
 

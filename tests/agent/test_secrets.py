@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -123,7 +124,7 @@ def test_masking_twice_changes_nothing_more(pieces: list[str]):
 def test_a_secret_across_pieces_goes_and_the_pieces_stay_as_many(pieces: list[str], cuts: list[int]):
     text = "".join(pieces)
     edges = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
-    parts = [text[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [text[a:b] for a, b in itertools.pairwise(edges)]
     shown = masked_pieces(parts)
 
     assert len(shown) == len(parts) and "".join(shown) == masked(text)
