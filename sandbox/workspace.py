@@ -83,9 +83,7 @@ class Workspace:
         `extra_ro` names files and folders of the host to be readable at the same path. Raises
         SandboxError where it could not be started at all; a missing program is exit code 127.
         """
-        limits = self._room.limits
-        if seconds is not None:
-            limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
+        limits = self._room.limits.within(seconds)
         extra = [Mount(Path(os.path.realpath(p)), p) for p in extra_ro]
         done = await self._room.launcher.run(
             self._policy.with_mounts(*extra),

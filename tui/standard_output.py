@@ -13,7 +13,7 @@ from tools.plain_text import plain
 def say(text: str, stream: TextIO | None = None) -> None:
     """Prints a line; what is no text, or drives a terminal (in a path, a name, an error), is left out."""
     stream = stream or sys.stdout
-    encoding = stream.encoding or "utf-8"
+    encoding = (stream and stream.encoding) or "utf-8"
     print(plain(text).encode(encoding, "replace").decode(encoding), file=stream)
 
 
