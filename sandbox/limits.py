@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import psutil
@@ -16,8 +15,8 @@ class Limits(BaseModel):
 
     seconds: float = Field(default=120.0, gt=0)
     """Wall clock; then everything the command started is killed. Whoever runs it may say otherwise."""
-    longest_seconds: float = Field(default=math.inf, gt=0)
-    """What nobody may exceed, whatever is said for one command."""
+    longest_seconds: float | None = Field(default=None, gt=0)
+    """What nobody may exceed, whatever is said for one command; None: no such limit."""
     output_bytes: int = Field(default=1_000_000, ge=1)
     """Output that is kept; of more, the head and the tail."""
     file_bytes: int = Field(default=2 << 30, ge=0)
@@ -35,7 +34,7 @@ class Limits(BaseModel):
     def within(self, seconds: float | None) -> Limits:
         """For one command, which is to end within so many seconds (None: the usual time)."""
         wanted = self.seconds if seconds is None else max(seconds, 0.01)
-        return self.model_copy(update={"seconds": min(wanted, self.longest_seconds)})
+        return self.model_copy(update={"seconds": min(wanted, self.longest_seconds or wanted)})
 
 
 @dataclass(frozen=True)
