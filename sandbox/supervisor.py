@@ -24,6 +24,8 @@ from sandbox.toolchain import own_python
 INSIDE = Path(__file__).with_name("inside")
 INSIDE_THERE = Path("/run/ostro/inside")
 START = "import sys; sys.path.insert(0, sys.argv[2]); from inside.serve import main; main(int(sys.argv[1]))"
+HELD_INSIDE = {"file_bytes", "open_files", "processes", "memory_bytes", "disk_bytes"}
+"""What is held inside; time and output are held out here."""
 READY_WITHIN = 20.0
 """Seconds that a sandbox may take to stand."""
 GONE_WITHIN = 5.0
@@ -89,7 +91,7 @@ class Supervisor:
             "env": dict(env),
             "cwd": str(cwd),
             "pins": [[str(pin.path), pin.writable] for pin in pins],
-            "limits": limits.model_dump(include={"file_bytes", "open_files", "processes", "memory_bytes"}),
+            "limits": limits.model_dump(include=HELD_INSIDE),
         }
         channel, there = socket.socketpair()
         try:

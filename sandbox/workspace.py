@@ -94,9 +94,7 @@ class Workspace:
         `cwd` is relative to the workspace. `env` comes on top of the sandbox's own environment.
         Raises SandboxError where it could not be started at all; a missing program is exit code 127.
         """
-        limits = self._room.limits
-        if seconds is not None:
-            limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
+        limits = self._room.limits.within(seconds)
         done = await self._room.launcher.run(
             self._policy,
             argv,

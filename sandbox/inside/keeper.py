@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 from . import ports, usage
 from .confine import confine
+from .disk import Disk
 from .execute import become
 from .namespaces import furnish, leave_others
 from .system_calls import SET_DEATH_SIGNAL, prctl
@@ -30,6 +31,7 @@ def keep(
     """Runs the requested command to its end, and tells the channel. `streams` are its standard ones."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     failures, told = os.pipe()
+    disk = Disk(settings["writable"])
     try:
         leave_others()
         first = os.fork()
@@ -43,7 +45,7 @@ def keep(
     for stream in (told, *streams):
         os.close(stream)
 
-    exceeded = _watched(first, request["limits"], channel)
+    exceeded = _watched(first, request["limits"], disk, channel)
     status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
     if failure := _read(failures):
         _tell(channel, **failure)
@@ -51,7 +53,7 @@ def keep(
     _tell(channel, exit_code=KILLED if status < 0 else status, exceeded=exceeded)
 
 
-def _watched(first: int, limits: dict[str, int], channel: socket.socket) -> str:
+def _watched(first: int, limits: dict[str, int], disk: Disk, channel: socket.socket) -> str:
     """Waits until the command has ended, by itself or by us; the limit that it was ended for."""
     ended = os.pidfd_open(first)
     poll = select.poll()
@@ -68,7 +70,7 @@ def _watched(first: int, limits: dict[str, int], channel: socket.socket) -> str:
                 continue
             poll.unregister(channel)
             os.kill(first, signal.SIGKILL)
-        elif not exceeded and (exceeded := usage.exceeded(limits)):
+        elif not exceeded and (exceeded := usage.exceeded(limits) or disk.exceeded(limits["disk_bytes"])):
             os.kill(first, signal.SIGKILL)
 
 

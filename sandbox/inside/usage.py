@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from .namespaces import SHARED_MEMORY
+
 INTERVAL = 0.1
 """Seconds between two looks."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -17,11 +19,21 @@ _FIRST = "1"
 def exceeded(limits: dict[str, int]) -> str:
     """The limit that the processes in /proc are over, to follow "stopped, because"; "" where none is."""
     tasks, memory = usage(enough=limits["processes"])
+    memory += shared_memory()
     if tasks > limits["processes"]:
         return f"it had more than {limits['processes']} processes and threads"
     if memory > limits["memory_bytes"]:
         return f"its processes used more than {limits['memory_bytes'] >> 20} MiB of memory"
     return ""
+
+
+def shared_memory() -> int:
+    """Bytes in the command's own /dev/shm, which belong to no process."""
+    try:
+        status = os.statvfs(SHARED_MEMORY)
+    except OSError:
+        return 0
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
 def usage(enough: int) -> tuple[int, int]:

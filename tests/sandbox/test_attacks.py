@@ -341,6 +341,29 @@ async def test_a_file_over_the_limit_is_named(open_sandbox: Opener) -> None:
     assert "[stopped, because a file grew over 1 MiB]" in done.output
 
 
+FILLERS = {
+    "files": "i=0; while [ $i -lt 200 ]; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done; sleep 20",
+    "deleted and open": "exec 3> f; rm f; head -c 200000000 /dev/zero >&3; sleep 20",
+    "in memory": "head -c 200000000 /dev/zero > /tmp/f; sleep 20",
+}
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+async def test_the_disk_is_not_filled(open_sandbox: Opener, filler: str) -> None:
+    box = await open_sandbox(limits=Limits(disk_bytes=100 << 20))
+    done = await box.workspace.run(["sh", "-c", FILLERS[filler]], seconds=20)
+    assert "[stopped, because more than 100 MiB of the disk were gone since it began]" in done.output
+    assert not done.timed_out
+
+
+async def test_shared_memory_counts_and_is_gone_afterwards(open_sandbox: Opener) -> None:
+    box = await open_sandbox(limits=Limits(memory_bytes=100 << 20))
+    done = await box.workspace.run(["sh", "-c", "head -c 200000000 /dev/zero > /dev/shm/f; sleep 20"])
+    assert "more than 100 MiB of memory]" in done.output
+    await box.workspace.run(["touch", "/dev/shm/left"])
+    assert (await box.workspace.run(["ls", "/dev/shm"])).output == ""
+
+
 PATH_SOCKET = """
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
