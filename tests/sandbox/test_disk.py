@@ -97,5 +97,5 @@ def test_something_is_left_for_others(before: Any, now: Any, said: str):
 
 
 def test_it_stands_alone():
-    source = Path(__file__).parents[2].joinpath("sandbox", "disk.py").read_text()
+    source = Path(__file__).parents[2].joinpath("sandbox", "inside", "disk.py").read_text()
     assert "from sandbox" not in source and "import sandbox" not in source
