@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox import git_guard, seccomp
+from sandbox.alone import LEAST_LANDLOCK, Alone
 from sandbox.bubblewrap import Bubblewrap, candidates
 from sandbox.errors import NoSandbox, SandboxError
 from sandbox.explain import explain
@@ -21,7 +22,7 @@ from sandbox.policy import Mount, Policy, build_policy, caller_home, hidden_fold
 from sandbox.repository import Repository, find_repository
 from sandbox.scratch import Scratch, store_folder
 from sandbox.snapshots import Store
-from sandbox.supervisor import INSIDE_THERE
+from sandbox.supervisor import INSIDE, INSIDE_THERE
 from sandbox.tiers import FATAL, describe
 from sandbox.toolchain import Toolchain, join_path, own_python, survey
 from sandbox.unix_sockets import bound_sockets, visible
@@ -78,6 +79,9 @@ class Sandbox:
             else:
                 mounted = policy.with_mounts(Mount(policy.root, policy.root, writable=True))
                 launcher = Launcher(await _working(environ, mounted, scratch))
+                if isinstance(launcher.mechanism, Alone):
+                    private = {**policy.environment, **launcher.mechanism.environment}
+                    policy = replace(policy, environment=private)
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
@@ -91,11 +95,11 @@ class Sandbox:
 
     def describe(self) -> dict[str, Any]:
         """What holds and what does not, in plain words, for the user, the model and the journal."""
-        return describe(self._room.launcher.bubblewrap)
+        return describe(self._room.launcher.mechanism)
 
     async def new_repositories(self) -> list[str]:
         """Git repositories in the workspace that were not there at the start, and so are not protected."""
-        if self._room.launcher.bubblewrap is None:
+        if self._room.launcher.mechanism is None:
             return []  # nobody has looked which there were
         before = {place.path for place in self._room.guarded}
         now = await asyncio.to_thread(git_guard.survey, self.workspace.root)
@@ -103,7 +107,7 @@ class Sandbox:
 
     def explain(self, completed: Completed) -> str | None:
         """One sentence where the sandbox is why the command failed, naming the flag that helps; else None."""
-        return explain(completed, self._room.policy, sandboxed=self._room.launcher.bubblewrap is not None)
+        return explain(completed, self._room.policy, sandboxed=self._room.launcher.mechanism is not None)
 
     async def close(self) -> None:
         """Kills all that runs and removes the forks and scratch folders. Snapshots stay."""
@@ -119,45 +123,51 @@ class Sandbox:
         await self.close()
 
 
-async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch) -> Bubblewrap:
-    """The first bubblewrap that is proved to hold, with all layers the kernel has. Raises NoSandbox."""
-    programs = candidates(environ, policy.root)
-    if not programs:
-        raise NoSandbox(f"There is no bubblewrap on this machine: {HOW}.")
+async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch) -> Bubblewrap | Alone:
+    """The strongest mechanism that is proved to hold. Raises NoSandbox."""
     canary = scratch.path / "canary"
     canary.write_text("")
     reason = ""
-    for program in programs:
-        for bubblewrap in _layered(program):
-            try:
-                worked = await _attempts(bubblewrap, policy, canary)
-            except SandboxError as problem:
-                reason = str(problem).rstrip(".")
-                continue
-            if worked == {"no workspace"}:
-                raise SandboxError(
-                    f"The sandbox cannot write in {policy.root}, which belongs to user id "
-                    f"{policy.root.stat().st_uid}; run Ostro as that user."
-                )
-            if not worked:
-                return bubblewrap
-            reason = next((FATAL[name] for name in FATAL if name in worked), "a layer of it does not hold")
+    for mechanism in _mechanisms(environ, policy.root, scratch):
+        try:
+            worked = await _attempts(mechanism, policy, canary)
+        except SandboxError as problem:
+            reason = str(problem).rstrip(".")
+            continue
+        if worked == {"no workspace"}:
+            raise SandboxError(
+                f"The sandbox cannot write in {policy.root}, which belongs to user id "
+                f"{policy.root.stat().st_uid}; run Ostro as that user."
+            )
+        if not worked:
+            return mechanism
+        reason = next((FATAL[name] for name in FATAL if name in worked), "a layer of it does not hold")
+    if not candidates(environ, policy.root):
+        raise NoSandbox(f"There is no bubblewrap on this machine: {HOW}.")
     raise NoSandbox(f"Bubblewrap is here but does not hold ({reason}): {HOW}.")
 
 
-def _layered(program: Path) -> Iterator[Bubblewrap]:
-    """The strongest first."""
+def _mechanisms(environ: Mapping[str, str], root: Path, scratch: Scratch) -> Iterator[Bubblewrap | Alone]:
+    """Those that may hold, the strongest first."""
     filters = list(dict.fromkeys([seccomp.program(), None]))
     landlocks = [True, False] if landlock_version() >= LEAST_VERSION else [False]
-    for filter, landlock in product(filters, landlocks):
-        yield Bubblewrap(program, filter, landlock)
+    for program in candidates(environ, root):
+        for filter, landlock in product(filters, landlocks):
+            yield Bubblewrap(program, filter, landlock)
+    without_sockets = seccomp.program(sockets=False)
+    if landlock_version() >= LEAST_LANDLOCK and without_sockets:
+        alone = Alone(without_sockets, scratch.folder("private"))
+        alone.furnish()
+        yield alone
 
 
-async def _attempts(bubblewrap: Bubblewrap, policy: Policy, canary: Path) -> set[str]:
+async def _attempts(mechanism: Bubblewrap | Alone, policy: Policy, canary: Path) -> set[str]:
     """What the probe could do inside and should not have been able to. Raises SandboxError: nothing runs."""
-    program = str(INSIDE_THERE / "probe.py")
-    argv = [str(own_python()), "-I", "-S", program, str(canary), str(policy.home), str(policy.root)]
-    launcher = Launcher(bubblewrap)
+    place, home = INSIDE_THERE, str(policy.home)
+    if isinstance(mechanism, Alone):
+        place, home = INSIDE, mechanism.environment["HOME"]
+    argv = [str(own_python()), "-I", "-S", str(place / "probe.py"), str(canary), home, str(policy.root)]
+    launcher = Launcher(mechanism)
     try:
         done = await launcher.run(policy, argv, cwd=policy.root, limits=PROBE_LIMITS, merge=False)
     finally:
@@ -165,10 +175,12 @@ async def _attempts(bubblewrap: Bubblewrap, policy: Policy, canary: Path) -> set
     if done.exit_code != 0:
         why = done.stderr.text().strip().splitlines()
         raise SandboxError(f"The probe did not end well: {why[-1] if why else done.exit_code}.")
-    tolerated = set()
-    if not bubblewrap.seccomp:
+    if isinstance(mechanism, Alone):
+        return set(done.stdout.text().splitlines()) - {"writable mounts", "network"}
+    tolerated = {"sockets"}
+    if not mechanism.seccomp:
         tolerated.add("system calls")
-    if not bubblewrap.landlock:
+    if not mechanism.landlock:
         tolerated.add("beyond mounts")
     return set(done.stdout.text().splitlines()) - tolerated
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from sandbox.policy import Mount, Overlay, Policy
 
@@ -24,6 +25,17 @@ class Bubblewrap:
     """The filter for system calls."""
     landlock: bool = False
     """Whether commands restrict themselves by Landlock."""
+
+    def settings(self, policy: Policy) -> dict[str, Any]:
+        """For the supervisor inside."""
+        return {
+            "rooms": True,
+            "landlock": self.landlock,
+            "readable": ["/"],
+            "writable": [str(folder) for folder in policy.writable],
+            "filter": self.seccomp.hex() if self.seccomp else None,
+            "shared_memory": policy.scratch_bytes,
+        }
 
     def arguments(self, policy: Policy) -> list[str]:
         """All options up to the command; the order is part of the protection."""

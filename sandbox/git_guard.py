@@ -8,7 +8,9 @@ command's result is seen. A repository made anew during the session may hold wha
 
 from __future__ import annotations
 
+import hashlib
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +34,8 @@ class Guarded:
     is_pointer: bool
     starters: frozenset[str]
     """Those of STARTERS that were there."""
+    content: str
+    """A digest of them all."""
 
 
 def survey(root: Path) -> list[Guarded]:
@@ -82,11 +86,44 @@ def intruders(source: Path, guarded: Iterable[Guarded]) -> list[str]:
     ]
 
 
+def changed_since(source: Path, guarded: Iterable[Guarded]) -> list[str]:
+    """Git folders whose starters are not what they were, relative to the workspace."""
+    return [place.path for place in guarded if _look(source, place.path).content != place.content]
+
+
 def _look(root: Path, path: str) -> Guarded:
     place = root / path
     if not place.is_dir():
-        return Guarded(path, True, frozenset())
-    return Guarded(path, False, frozenset(name for name in STARTERS if os.path.lexists(place / name)))
+        return Guarded(path, True, frozenset(), _digest([place]))
+    there = [name for name in STARTERS if os.path.lexists(place / name)]
+    return Guarded(path, False, frozenset(there), _digest(place / name for name in STARTERS))
+
+
+def _digest(starters: Iterable[Path]) -> str:
+    """Of names, kinds and contents, links not followed."""
+    seen = hashlib.sha256()
+    for starter in starters:
+        inner = sorted(starter.rglob("*")) if starter.is_dir() and not starter.is_symlink() else []
+        for place in (starter, *inner):
+            if not os.path.lexists(place):
+                continue
+            status = place.lstat()
+            seen.update(f"{place}\0{status.st_mode:o}\0".encode("utf-8", "surrogateescape"))
+            if stat.S_ISREG(status.st_mode):
+                seen.update(hashlib.sha256(_head(place)).digest())
+            elif stat.S_ISLNK(status.st_mode):
+                seen.update(os.fsencode(os.readlink(place)))
+    return seen.hexdigest()
+
+
+def _head(place: Path) -> bytes:
+    """As much of a file as git's would ever have; a link put in its place is not followed."""
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    with os.fdopen(fd, "rb") as file:
+        return file.read(1 << 20)
 
 
 def _places(root: Path) -> Iterator[str]:

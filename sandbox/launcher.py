@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandbox.alone import Alone
 from sandbox.bare import BareCommand
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.capture import Capture
@@ -34,11 +35,13 @@ class Finished:
 class Launcher:
     """Starts programs under a policy, each policy in a sandbox of its own that stands once it is needed.
 
-    Without bubblewrap only limits and a process group hold.
+    Without bubblewrap paths inside are those of the host; without any mechanism only limits and a process
+    group hold.
     """
 
-    def __init__(self, bubblewrap: Bubblewrap | None) -> None:
-        self.bubblewrap = bubblewrap
+    def __init__(self, mechanism: Bubblewrap | Alone | None) -> None:
+        self.mechanism = mechanism
+        self.bubblewrap = mechanism if isinstance(mechanism, Bubblewrap) else None
         self._standing: dict[str, asyncio.Task[Supervisor]] = {}
         self._alive: set[Command | BareCommand] = set()
         self._closed = False
@@ -105,12 +108,12 @@ class Launcher:
 
     async def stand(self, policy: Policy) -> None:
         """Builds the sandbox of a policy before its first command. Raises SandboxError."""
-        if self.bubblewrap is not None:
+        if self.mechanism is not None:
             await self._supervisor(policy)
 
     async def release(self, policy: Policy) -> None:
         """Takes down the sandbox of a policy that is not needed any more, with all that runs in it."""
-        if self.bubblewrap is not None:
+        if self.mechanism is not None:
             await self._take_down(self._standing.pop(self._key(policy), None))
 
     async def close(self) -> None:
@@ -131,7 +134,7 @@ class Launcher:
         if any("\0" in part for part in argv):
             raise SandboxError("A command's arguments cannot hold a NUL character; remove it.")
         environment = {**policy.environment, **(env or {})}
-        if self.bubblewrap is None:
+        if self.mechanism is None:
             command = await BareCommand.start(argv, cwd, environment, limits, streams)
         else:
             supervisor = await self._supervisor(policy)
@@ -141,19 +144,20 @@ class Launcher:
 
     async def _supervisor(self, policy: Policy) -> Supervisor:
         """Of the policy's sandbox. One that has ended is built anew: what ran in it is gone, and was said."""
-        assert self.bubblewrap is not None
+        assert self.mechanism is not None
         key = self._key(policy)
         standing = self._standing.get(key)
         if standing is None or (standing.done() and not _stands(standing)):
             await self._take_down(standing)
-            standing = self._standing[key] = asyncio.create_task(Supervisor.start(self.bubblewrap, policy))
+            standing = self._standing[key] = asyncio.create_task(Supervisor.start(self.mechanism, policy))
         # Shielded, because others may be waiting for the same one.
         return await asyncio.shield(standing)
 
     def _key(self, policy: Policy) -> str:
         """What is the same in one sandbox; the environment and the pins belong to the command."""
-        assert self.bubblewrap is not None
-        return "\0".join(self.bubblewrap.arguments(policy))
+        if self.bubblewrap is not None:
+            return "\0".join(self.bubblewrap.arguments(policy))
+        return repr(policy.mounts)
 
     async def _take_down(self, standing: asyncio.Task[Supervisor] | None) -> None:
         if standing is None:

@@ -87,19 +87,22 @@ MACHINES = {
 }  # fmt: skip
 
 
-def program(machine: str | None = None) -> bytes | None:
-    """The filter as an array of `struct sock_filter`; None for a processor whose calls are not known here."""
+def program(machine: str | None = None, *, sockets: bool = True) -> bytes | None:
+    """The filter as an array of `struct sock_filter`; None for a processor whose calls are not known here.
+
+    Without `sockets` only connected pairs can be made.
+    """
     if not sys.platform.startswith("linux") or sys.byteorder != "little" or sys.maxsize < 1 << 32:
         return None
     known = MACHINES.get(machine or platform.machine())
-    return None if known is None else b"".join(struct.pack("<HBBI", *step) for step in _steps(known))
+    return None if known is None else b"".join(struct.pack("<HBBI", *step) for step in _steps(known, sockets))
 
 
 Step = tuple[int, int, int, int]
 """Code, steps to jump where the test holds, and where not, operand."""
 
 
-def _steps(machine: Machine) -> list[Step]:
+def _steps(machine: Machine, sockets: bool) -> list[Step]:
     steps: list[Step] = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, machine.architecture), _answer(KILL)]
     steps.append((_LOAD, 0, 0, _NUMBER))
     if machine.foreign_from is not None:
@@ -109,8 +112,9 @@ def _steps(machine: Machine) -> list[Step]:
     # Its flags lie in memory, where a filter cannot look; the C library then uses clone.
     steps += _when((_EQUAL, _CLONE3), ERRNO | errno.ENOSYS)
     steps += _of(machine.clone, _FIRST, _when((_ANY_BIT, NEW_NAMESPACES), ERRNO | errno.EPERM))
-    for number in (machine.socket, machine.socketpair):
-        steps += _of(number, _FIRST, _unless(sorted(FAMILIES.values()), ERRNO | errno.EAFNOSUPPORT))
+    families = sorted(FAMILIES.values())
+    for number, allowed in ((machine.socket, families if sockets else []), (machine.socketpair, families)):
+        steps += _of(number, _FIRST, _unless(allowed, ERRNO | errno.EAFNOSUPPORT))
     typing = [_when((_EQUAL, request), ERRNO | errno.EPERM) for request in TERMINAL_INPUT.values()]
     steps += _of(machine.ioctl, _SECOND, [step for rule in typing for step in rule])
     return [*steps, _answer(ALLOW)]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sandbox.alone import Alone
 from sandbox.bubblewrap import Bubblewrap
 from sandbox.errors import SandboxError
 from sandbox.inside import serve
@@ -50,23 +51,29 @@ class Supervisor:
         self._commands: set[Command] = set()
 
     @classmethod
-    async def start(cls, bubblewrap: Bubblewrap, policy: Policy) -> Supervisor:
+    async def start(cls, mechanism: Bubblewrap | Alone, policy: Policy) -> Supervisor:
         """Raises SandboxError where the sandbox cannot be built."""
         control, there = socket.socketpair()
-        policy = policy.with_mounts(Mount(INSIDE, INSIDE_THERE))
+        place = INSIDE_THERE if isinstance(mechanism, Bubblewrap) else INSIDE
+        policy = policy.with_mounts(Mount(INSIDE, place))
         python = [str(own_python()), "-I", "-S", "-X", "utf8", "-c", START]
-        python += [str(there.fileno()), str(INSIDE_THERE.parent)]
-        with contextlib.closing(there), _in_memory("\0".join(bubblewrap.arguments(policy))) as options:
+        python += [str(there.fileno()), str(place.parent)]
+        around = mechanism.arguments(policy) if isinstance(mechanism, Bubblewrap) else []
+        with contextlib.closing(there), _in_memory("\0".join(around)) as options:
+            wrapped = (
+                [str(mechanism.program), "--args", str(options), "--"]
+                if isinstance(mechanism, Bubblewrap)
+                else []
+            )
             process = await asyncio.create_subprocess_exec(
-                str(bubblewrap.program), "--args", str(options), "--", *python,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                *wrapped, *python, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE, pass_fds=[options, there.fileno()], start_new_session=True,
                 # /proc/1/environ shows what bubblewrap itself was started with.
                 env={},
             )  # fmt: skip
         supervisor = cls(process, control)
         try:
-            await supervisor._greet(_settings(bubblewrap, policy))
+            await supervisor._greet(mechanism.settings(policy))
         except BaseException:
             await supervisor.stop()
             raise
@@ -221,15 +228,6 @@ class Command:
         self._ended.set_result(told)
         self._loop.remove_reader(self._channel)
         self._channel.close()
-
-
-def _settings(bubblewrap: Bubblewrap, policy: Policy) -> dict[str, Any]:
-    return {
-        "landlock": bubblewrap.landlock,
-        "filter": bubblewrap.seccomp.hex() if bubblewrap.seccomp else None,
-        "writable": [str(folder) for folder in policy.writable],
-        "shared_memory": policy.scratch_bytes,
-    }
 
 
 @contextlib.contextmanager

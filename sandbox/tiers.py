@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from sandbox.alone import Alone
 from sandbox.bubblewrap import Bubblewrap
 
 FATAL = {
     "outside": "a file outside the workspace could be written",
+    "writable mounts": "what lies outside the workspace could be written",
+    "sockets": "sockets could be made",
     "kernel parameters": "kernel parameters could be written",
     "first environment": "the first process shows an environment",
     "network": "the host's network is visible",
@@ -40,8 +43,33 @@ _OPEN = [
 ]
 
 
-def describe(bubblewrap: Bubblewrap | None) -> dict[str, Any]:
-    """`mechanism`, `tier` (A, B or none), `program`, `enforced` and `not_enforced`."""
+_ALONE = [
+    "files outside the workspace cannot be changed, and what may be read is a list without home folders",
+    "no sockets, so no network and no service of this machine",
+    "processes signal only each other; what a command leaves running is looked for and ended",
+    "the environment holds an allow-list; no secrets of the caller; home and temporary folders are private",
+    "no capabilities, no mounts, namespaces, tracing, keyrings, io_uring",
+    "limits on time, output, file size, open files, processes and memory",
+]
+_ALONE_OPEN = [
+    "what makes git run programs (hooks, configuration) can be changed; it is looked at after each command",
+    "no loopback, no /dev/shm: servers in tests and locks of multiprocessing do not work",
+    "permissions and times of files of yours can be changed, also outside the workspace",
+    "the list of processes can be seen",
+    "candidates are tried at paths of their own",
+]
+
+
+def describe(mechanism: Bubblewrap | Alone | None) -> dict[str, Any]:
+    """`mechanism`, `tier` (A, B, C or none), `program`, `enforced` and `not_enforced`."""
+    if isinstance(mechanism, Alone):
+        return {
+            "mechanism": "Landlock + seccomp",
+            "tier": "C",
+            "enforced": list(_ALONE),
+            "not_enforced": list(_ALONE_OPEN),
+        }
+    bubblewrap = mechanism
     if bubblewrap is None:
         return {
             "mechanism": "none",

@@ -13,7 +13,7 @@ from typing import Any
 from sandbox import forks
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
-from sandbox.git_guard import Guarded, intruders, pins
+from sandbox.git_guard import Guarded, changed_since, intruders, pins
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.policy import Mount, Overlay, Policy
@@ -71,7 +71,7 @@ class Workspace:
         below = self._overlay.lower[-1] if self._overlay else source
         if below == room.policy.root:
             mounts += [Mount(NOTHING, path) for path in room.sockets]
-        mounts.append(Mount(room.lent, LENT_INSIDE))
+        mounts.append(Mount(room.lent, LENT_INSIDE if room.launcher.bubblewrap else room.lent))
         held = tuple(pins(below, self.root, room.guarded))
         policy = replace(room.policy, root=self.root, pins=held).with_mounts(*mounts)
         self._policy = policy
@@ -118,8 +118,10 @@ class Workspace:
 
         Not deleted: the user may have made it meanwhile.
         """
-        if self._room.launcher.bubblewrap is None:
+        if self._room.launcher.mechanism is None:
             return ""
+        if self._room.launcher.bubblewrap is None:
+            return self._changed_starters()
         found = intruders(self._source, self._room.guarded)
         if not found:
             return ""
@@ -143,6 +145,13 @@ class Workspace:
             new.write_bytes(content)
             new.replace(place)
         return (self._room.lent if self._room.launcher.bubblewrap is None else LENT_INSIDE) / name
+
+    def _changed_starters(self) -> str:
+        """Where nothing is bound, git's files can be changed: a line that says so, again and again."""
+        changed = changed_since(self._source, self._room.guarded)
+        if not changed or self._source != self._room.policy.root:
+            return ""
+        return f"\n[changed, and git acts on it: {', '.join(changed)}; look at it before you run git]\n"
 
     async def read(self, path: str) -> bytes:
         """A regular file's content. Raises FileProblem."""
@@ -264,7 +273,8 @@ class Workspace:
         except BaseException:
             await asyncio.to_thread(remove_tree, ground)
             raise
-        fork = Workspace(room, ground, [Mount(ground, self.root, writable=True), *shared], ground=ground)
+        place = self.root if room.launcher.bubblewrap else ground
+        fork = Workspace(room, ground, [Mount(ground, place, writable=True), *shared], ground=ground)
         room.forks.add(fork)
         return fork
 

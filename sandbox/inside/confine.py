@@ -12,6 +12,7 @@ import ctypes
 import errno
 import os
 import resource
+import stat
 from typing import Any
 
 from .system_calls import (
@@ -32,7 +33,9 @@ _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 _LOOK = _EXECUTE | _READ_FILE | _READ_DIR
 _FIRST_RIGHTS = (1 << 13) - 1
 _REFER, _TRUNCATE, _IOCTL_DEVICE = 1 << 13, 1 << 14, 1 << 15
-_SIGNALS = 1 << 1
+_OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEVICE
+_TCP = 1 << 0 | 1 << 1
+_ABSTRACT_SOCKETS, _SIGNALS = 1 << 0, 1 << 1
 LEAST_VERSION = 2
 """Before it, no file could be moved to another folder."""
 
@@ -68,7 +71,7 @@ def confine(settings: dict[str, Any], limits: dict[str, int]) -> None:
     lose_capabilities()
     limit(limits)
     if settings["landlock"]:
-        restrict_writes(settings["writable"])
+        restrict(settings["readable"], settings["writable"], alone=not settings["rooms"])
     if settings["filter"]:
         install(bytes.fromhex(settings["filter"]))
 
@@ -101,9 +104,11 @@ def limit(limits: dict[str, int]) -> None:
         resource.setrlimit(kind, (ceiling, ceiling))
 
 
-def restrict_writes(writable: list[str]) -> None:
-    """From here on this process and its children write below these folders only, and signal each other only.
+def restrict(readable: list[str], writable: list[str], *, alone: bool) -> None:
+    """From here on this process and its children see and write below these places only, and signal each
+    other only. What does not exist is left out.
 
+    `alone` where there are no namespaces: then neither TCP nor the abstract sockets of others.
     Raises OSError, also where the kernel has no Landlock.
     """
     version = landlock_version()
@@ -112,12 +117,14 @@ def restrict_writes(writable: list[str]) -> None:
     rights = _FIRST_RIGHTS | _REFER
     rights |= _TRUNCATE if version >= 3 else 0
     rights |= _IOCTL_DEVICE if version >= 5 else 0
-    wanted = _Ruleset(rights, 0, _SIGNALS if version >= 6 else 0)
+    scoped = (_SIGNALS | (_ABSTRACT_SOCKETS if alone else 0)) if version >= 6 else 0
+    wanted = _Ruleset(rights, _TCP if alone and version >= 4 else 0, scoped)
     size = 24 if version >= 6 else 16 if version >= 4 else 8
     rules = call(_CREATE, ctypes.byref(wanted), ctypes.c_size_t(size), ctypes.c_uint32(0))
-    _allow(rules, "/", _LOOK)
-    for folder in writable:
-        _allow(rules, folder, rights)
+    for place in readable:
+        _allow(rules, place, _LOOK)
+    for place in writable:
+        _allow(rules, place, rights)
     call(_RESTRICT, ctypes.c_int(rules), ctypes.c_uint32(0))
     os.close(rules)
 
@@ -127,8 +134,13 @@ def install(program: bytes) -> None:
     prctl(SET_SECCOMP, _FILTER, ctypes.byref(_Program(len(program) // 8, program)))
 
 
-def _allow(rules: int, folder: str, rights: int) -> None:
-    place = os.open(folder, os.O_PATH | os.O_CLOEXEC)
+def _allow(rules: int, path: str, rights: int) -> None:
+    try:
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(os.fstat(place).st_mode):
+        rights &= _OF_FILES
     beneath = _Beneath(rights, place)
     call(_ADD, ctypes.c_int(rules), ctypes.c_int(_PATH_BENEATH), ctypes.byref(beneath), ctypes.c_uint32(0))
     os.close(place)

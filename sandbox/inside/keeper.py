@@ -8,6 +8,7 @@ one channel with the launcher: its end is the order to kill, also where the laun
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import select
@@ -20,7 +21,7 @@ from .confine import confine
 from .disk import Disk
 from .execute import become
 from .namespaces import furnish, leave_others
-from .system_calls import SET_DEATH_SIGNAL, prctl
+from .system_calls import SET_DEATH_SIGNAL, SET_SUBREAPER, prctl
 
 KILLED = 128 + signal.SIGKILL
 
@@ -33,7 +34,10 @@ def keep(
     failures, told = os.pipe()
     disk = Disk(settings["writable"])
     try:
-        leave_others()
+        if settings["rooms"]:
+            leave_others()
+        else:
+            prctl(SET_SUBREAPER, 1)
         first = os.fork()
     except OSError as problem:
         _tell(channel, failed=f"{problem.strerror or problem}")
@@ -45,15 +49,37 @@ def keep(
     for stream in (told, *streams):
         os.close(stream)
 
-    exceeded = _watched(first, request["limits"], disk, channel)
+    watch = _Watch(settings["rooms"], request["limits"], disk)
+    exceeded = _watched(first, watch, channel)
     status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
+    if not settings["rooms"]:
+        _end_orphans()
     if failure := _read(failures):
         _tell(channel, **failure)
         return
     _tell(channel, exit_code=KILLED if status < 0 else status, exceeded=exceeded)
 
 
-def _watched(first: int, limits: dict[str, int], disk: Disk, channel: socket.socket) -> str:
+class _Watch:
+    """What the processes of the command use, seen from its keeper."""
+
+    def __init__(self, rooms: bool, limits: dict[str, int], disk: Disk) -> None:
+        self._rooms = rooms
+        # A namespace ends with its first process; without one, the first process has to end the others.
+        self.order = signal.SIGKILL if rooms else signal.SIGTERM
+        self._limits = limits
+        self._disk = disk
+
+    def processes(self) -> list[int]:
+        return usage.in_namespace() if self._rooms else usage.below(os.getpid())
+
+    def exceeded(self) -> str:
+        shared = usage.shared_memory() if self._rooms else 0
+        over = usage.exceeded(self._limits, self.processes(), shared)
+        return over or self._disk.exceeded(self._limits["disk_bytes"])
+
+
+def _watched(first: int, watch: _Watch, channel: socket.socket) -> str:
     """Waits until the command has ended, by itself or by us; the limit that it was ended for."""
     ended = os.pidfd_open(first)
     poll = select.poll()
@@ -66,22 +92,43 @@ def _watched(first: int, limits: dict[str, int], disk: Disk, channel: socket.soc
             return exceeded
         if channel.fileno() in ready:
             if channel.recv(16) == ports.QUESTION:
-                _tell(channel, ports=ports.listening())
+                _tell(channel, ports=ports.listening(watch.processes()))
                 continue
             poll.unregister(channel)
-            os.kill(first, signal.SIGKILL)
-        elif not exceeded and (exceeded := usage.exceeded(limits) or disk.exceeded(limits["disk_bytes"])):
-            os.kill(first, signal.SIGKILL)
+            os.kill(first, watch.order)
+        elif not exceeded and (exceeded := watch.exceeded()):
+            os.kill(first, watch.order)
+
+
+def _end_orphans() -> None:
+    """What is left where a command killed the first process, which would have ended all of it at once."""
+    while left := usage.below(os.getpid()):
+        for order in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in left:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, order)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
 
 
 def _first(settings: dict[str, Any], request: dict[str, Any], streams: list[int], told: int) -> NoReturn:
     """The first process of the namespace: everything else in it ends with it."""
     try:
+        rooms = settings["rooms"]
+        # The order to end: not before there is somebody to end all of it.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         # Without its keeper nobody would watch it.
-        prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+        prctl(SET_DEATH_SIGNAL, signal.SIGKILL if rooms else signal.SIGTERM)
         os.setsid()
-        furnish(request["pins"], settings["shared_memory"])
+        if not rooms:
+            # Orphans fall to it, so that it can wait for them.
+            prctl(SET_SUBREAPER, 1)
+        else:
+            furnish(request["pins"], settings["shared_memory"])
         confine(settings, request["limits"])
+        if not rooms:
+            _require_scope()
         command = os.fork()
         if command == 0:
             _command(request, streams, told)
@@ -89,14 +136,42 @@ def _first(settings: dict[str, Any], request: dict[str, Any], streams: list[int]
         _fail(told, failed=getattr(problem, "strerror", None) or str(problem))
     for fd in (told, *streams):
         os.close(fd)
+    if not rooms:
+        signal.signal(signal.SIGTERM, lambda *_: _end(KILLED))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     while True:
         child, status = os.wait()
         if child == command:
-            code = os.waitstatus_to_exitcode(status)
-            os._exit(code if code >= 0 else 128 - code)
+            break
+    code = os.waitstatus_to_exitcode(status)
+    code = code if code >= 0 else 128 - code
+    if rooms:
+        os._exit(code)
+    _end(code)
+
+
+def _require_scope() -> None:
+    """Makes sure that this process cannot signal its keeper, and so nobody else outside of its domain."""
+    try:
+        os.kill(os.getppid(), 0)
+    except PermissionError:
+        return
+    raise OSError(errno.EPERM, "signals are not confined")
+
+
+def _end(code: int) -> NoReturn:
+    """Kills all of the domain but itself, in one call that no fork is quicker than, until nothing is left."""
+    while True:
+        with contextlib.suppress(OSError):
+            os.kill(-1, signal.SIGKILL)
+        try:
+            os.wait()
+        except ChildProcessError:
+            os._exit(code)
 
 
 def _command(request: dict[str, Any], streams: list[int], told: int) -> NoReturn:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     try:
         os.setsid()
         os.chdir(request["cwd"])

@@ -9,9 +9,10 @@ _TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
 _LISTENING = "0A"
 
 
-def listening() -> list[int]:
-    """TCP ports, sorted, of the processes in /proc."""
-    return sorted({port for socket, port in _listeners().items() if socket in _open_sockets()})
+def listening(processes: list[int]) -> list[int]:
+    """TCP ports of these processes, sorted."""
+    opened = _open_sockets(processes)
+    return sorted({port for socket, port in _listeners().items() if socket in opened})
 
 
 def _listeners() -> dict[str, int]:
@@ -29,9 +30,9 @@ def _listeners() -> dict[str, int]:
     return found
 
 
-def _open_sockets() -> set[str]:
+def _open_sockets(processes: list[int]) -> set[str]:
     found: set[str] = set()
-    for process in filter(str.isdigit, os.listdir("/proc")):
+    for process in processes:
         try:
             names = os.listdir(f"/proc/{process}/fd")
             links = [os.readlink(f"/proc/{process}/fd/{name}") for name in names]

@@ -21,8 +21,12 @@ REMOUNT_WRITABLE = 0x1000 | 0x20
 
 
 def outside(canary: str) -> bool:
-    """The canary may be hidden as well; that everything else is read-only, the mount itself says."""
-    return _opens(canary, os.O_WRONLY) or not os.statvfs("/").f_flag & os.ST_RDONLY
+    return _opens(canary, os.O_WRONLY)
+
+
+def writable_mounts() -> bool:
+    """The canary may be hidden; that all else is read-only, the mount itself says."""
+    return not os.statvfs("/").f_flag & os.ST_RDONLY
 
 
 def kernel_parameters() -> bool:
@@ -40,6 +44,17 @@ def first_environment() -> bool:
 def network() -> bool:
     with open("/proc/net/dev") as devices:
         return sum(":" in line for line in devices) > 1
+
+
+def sockets() -> bool:
+    """Where there is no network namespace, none may be made."""
+    for family in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX, socket.AF_NETLINK):
+        try:
+            socket.socket(family, socket.SOCK_DGRAM).close()
+        except OSError:
+            continue
+        return True
+    return False
 
 
 def capabilities() -> bool:
@@ -93,9 +108,11 @@ def main(canary: str, home: str, workspace: str) -> None:
     c = ctypes.CDLL(None, use_errno=True)
     attempts: dict[str, Callable[[], bool]] = {
         "outside": lambda: outside(canary),
+        "writable mounts": writable_mounts,
         "kernel parameters": kernel_parameters,
         "first environment": first_environment,
         "network": network,
+        "sockets": sockets,
         "capabilities": capabilities,
         "remount": lambda: remount(c),
         "namespaces": lambda: namespaces(c),

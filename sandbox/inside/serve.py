@@ -1,8 +1,8 @@
 """The supervisor of a sandbox: starts what the launcher asks for, one keeper each, until that is gone.
 
 Spoken to over a socket that it is given by number. First comes a file in memory with the settings of all
-commands (`writable`, `landlock`, `filter`, `shared_memory`), then for each command a file with the request
-(`argv`, `env`, `cwd`, `pins`, `limits`), its three standard streams and a channel of its own.
+commands (`rooms`, `readable`, `writable`, `landlock`, `filter`, `shared_memory`), then for each command a
+file with the request (`argv`, `env`, `cwd`, `pins`, `limits`), its three standard streams and a channel.
 
 Nothing inside reaches it: commands live in process namespaces of their own, and hold none of its descriptors.
 """
@@ -32,10 +32,11 @@ def main(number: int) -> None:
     if settings is None:
         return
     with_settings = _load(settings[0])
-    if not in_user_namespace():
-        # What follows would be done to the machine.
-        sys.exit("bubblewrap has made no user namespace")
-    no_more_user_namespaces()
+    if with_settings["rooms"]:
+        if not in_user_namespace():
+            # What follows would be done to the machine.
+            sys.exit("bubblewrap has made no user namespace")
+        no_more_user_namespaces()
     # Keepers are nobody's to wait for: the launcher hears from each what came of it.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()

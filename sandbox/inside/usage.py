@@ -16,10 +16,13 @@ _FIRST = "1"
 """Ours; it belongs to nobody."""
 
 
-def exceeded(limits: dict[str, int]) -> str:
-    """The limit that the processes in /proc are over, to follow "stopped, because"; "" where none is."""
-    tasks, memory = usage(enough=limits["processes"])
-    memory += shared_memory()
+def exceeded(limits: dict[str, int], processes: list[int], shared: int) -> str:
+    """The limit that these processes are over, to follow "stopped, because"; "" where none is.
+
+    `shared` is memory that belongs to none of them, in bytes.
+    """
+    tasks, memory = usage(processes, enough=limits["processes"])
+    memory += shared
     if tasks > limits["processes"]:
         return f"it had more than {limits['processes']} processes and threads"
     if memory > limits["memory_bytes"]:
@@ -36,12 +39,30 @@ def shared_memory() -> int:
     return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
-def usage(enough: int) -> tuple[int, int]:
+def in_namespace() -> list[int]:
+    """The processes of the command, where /proc shows no others."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != _FIRST]
+
+
+def below(process: int) -> list[int]:
+    """All descendants of a process: complete where it is the one that orphans fall to."""
+    found, waiting = [], [process]
+    while waiting:
+        try:
+            for thread in os.listdir(f"/proc/{(pid := waiting.pop())}/task"):
+                with open(f"/proc/{pid}/task/{thread}/children") as file:
+                    children = [int(word) for word in file.read().split()]
+                found += children
+                waiting += children
+        except OSError:  # it has ended meanwhile
+            continue
+    return found
+
+
+def usage(processes: list[int], enough: int) -> tuple[int, int]:
     """(processes and threads, bytes of memory that is their own); counts no further than to `enough`."""
     tasks = pages = 0
-    for process in os.listdir("/proc"):
-        if not process.isdigit() or process == _FIRST:
-            continue
+    for process in processes:
         try:
             tasks += len(os.listdir(f"/proc/{process}/task"))
             with open(f"/proc/{process}/statm") as file:

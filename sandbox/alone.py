@@ -1,0 +1,66 @@
+"""Landlock and the filter without rooms: what is left where no namespaces can be had (tier C).
+
+Landlock can only allow, so that nothing inside the workspace is protected from a command, and what a command
+may see is a list. There is no network namespace either: the filter lets no socket be made at all.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sandbox.policy import Policy
+
+LEAST_LANDLOCK = 6
+"""The first version that keeps a command from signalling others, and from abstract sockets."""
+SYSTEM = (
+    "/usr",
+    "/bin",
+    "/sbin",
+    "/lib",
+    "/lib32",
+    "/lib64",
+    "/opt",
+    "/proc",
+    "/sys/devices/system/cpu",
+    "/dev",
+)
+DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/pts")
+
+
+@dataclass(frozen=True)
+class Alone:
+    seccomp: bytes
+    """The filter for system calls; it lets no socket be made."""
+    private: Path
+    """An empty folder of ours, for the home folder and the temporary files of commands."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"HOME": str(self.private / "home"), "TMPDIR": str(self.private / "tmp")}
+
+    def furnish(self) -> None:
+        for folder in self.environment.values():
+            Path(folder).mkdir(exist_ok=True)
+
+    def settings(self, policy: Policy) -> dict[str, Any]:
+        """For the supervisor."""
+        return {
+            "rooms": False,
+            "landlock": True,
+            "readable": self._readable(policy),
+            "writable": self._writable(policy),
+            "filter": self.seccomp.hex(),
+        }
+
+    def _readable(self, policy: Policy) -> list[str]:
+        hidden = {str(place) for place in policy.masked}
+        etc = [entry.path for entry in os.scandir("/etc") if os.path.realpath(entry.path) not in hidden]
+        mounted = [str(mount.target) for mount in policy.mounts]
+        return [*SYSTEM, *etc, *map(str, policy.readable), *mounted]
+
+    def _writable(self, policy: Policy) -> list[str]:
+        mounted = [str(mount.target) for mount in policy.mounts if mount.writable]
+        return [*mounted, str(self.private), *DEVICES]

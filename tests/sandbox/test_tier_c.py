@@ -1,0 +1,165 @@
+"""Landlock and the filter without namespaces: what still holds, what does not, and that it says so."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from pathlib import Path
+
+import pytest
+
+from sandbox import Limits, Sandbox
+
+from .conftest import SECRET, Opener, command_line, git, processes
+from .test_attacks import BOMBS, CONNECT, SURVIVORS, outside, python, shell  # noqa: F401
+
+
+@pytest.fixture(params=["bare", "alone"])
+async def place(
+    request: pytest.FixtureRequest, open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch
+) -> tuple[Sandbox, bool]:
+    """A sandbox of tier C, or none; and whether attacks are expected to work in it."""
+    bare = request.param == "bare"
+    monkeypatch.setattr("sandbox.box.candidates", lambda *_: [])
+    return await open_sandbox(unsafe=bare), bare
+
+
+@pytest.fixture
+async def alone(open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch) -> Sandbox:
+    monkeypatch.setattr("sandbox.box.candidates", lambda *_: [])
+    return await open_sandbox()
+
+
+async def test_it_says_what_it_is(alone: Sandbox) -> None:
+    told = alone.describe()
+    assert (told["tier"], told["mechanism"]) == ("C", "Landlock + seccomp")
+    assert any("git" in words for words in told["not_enforced"])
+
+
+WRITES = ['echo x > "$1"', 'ln -s "$1" l; echo x > l', 'rm -f "$1"', 'mv "$1" "$1.y"', 'truncate -s 0 "$1"']
+
+
+@pytest.mark.parametrize("script", WRITES)
+async def test_files_outside_stay(place: tuple[Sandbox, bool], outside: Path, script: str) -> None:  # noqa: F811
+    box, works = place
+    await shell(box, script, str(outside))
+    assert (not outside.exists() or outside.read_text() != "untouched") is works
+
+
+async def test_home_and_environment_are_hidden(place: tuple[Sandbox, bool], home: Path) -> None:
+    box, works = place
+    script = (
+        'cat "$1"/.ssh/id_rsa; for f in /proc/[0-9]*/environ; do tr "\\0" "\\n" < $f; done 2>/dev/null; env'
+    )
+    assert (SECRET in await shell(box, script, str(home))) is works
+
+
+@pytest.mark.parametrize("kind", ["tcp", "udp"])
+async def test_no_network(place: tuple[Sandbox, bool], kind: str) -> None:
+    box, works = place
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM) as sink:
+        sink.bind(("127.0.0.1", 0))
+        if kind == "tcp":
+            sink.listen()
+        output = await python(box, CONNECT, kind, str(sink.getsockname()[1]))
+    assert (output == "") is works
+
+
+async def test_no_sockets_of_any_kind(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    program = (
+        "import socket\n"
+        "for family in (1, 2, 10, 16, 40, 17):\n"
+        "    try: socket.socket(family, 3 if family == 17 else 1)\n"
+        "    except OSError: pass\n"
+        "    else: print(family)\n"
+        "a, b = socket.socketpair(); a.send(b'x'); print(b.recv(1))\n"
+    )
+    output = await python(box, program)
+    assert output.endswith("b'x'\n")
+    assert ("\n" in output.removesuffix("b'x'\n")) is works
+
+
+async def test_others_cannot_be_signalled(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    other = await asyncio.create_subprocess_exec("sleep", "30")
+    await shell(box, f"kill -9 {other.pid}")
+    await asyncio.sleep(0.2)
+    assert (other.returncode is not None) is works
+    if other.returncode is None:
+        other.kill()
+    await other.wait()
+
+
+@pytest.mark.parametrize("script", SURVIVORS)
+async def test_nothing_survives(alone: Sandbox, script: str) -> None:
+    mark = f"98769.{os.getpid()}{time.monotonic_ns() % 10**6}"
+    done = await alone.workspace.run(["sh", "-c", script.format(mark=mark, hang=f"sleep {mark}")], seconds=1)
+    assert done.timed_out is ("{hang}" in script)
+    assert not [pid for pid in processes() if mark.encode() in command_line(pid)]
+
+
+# Not the one without an end: nothing of the kernel would stop it here if this failed.
+BOUNDED = [BOMBS[name] for name in BOMBS if name != "processes"]
+BOUNDED += ["i=0; while [ $i -lt 400 ]; do (sleep 20; sleep 20) & i=$((i+1)); done; wait"]
+
+
+@pytest.mark.parametrize("script", BOUNDED)
+async def test_bombs_are_ended(open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    monkeypatch.setattr("sandbox.box.candidates", lambda *_: [])
+    box = await open_sandbox(limits=Limits(processes=100))
+    done = await box.workspace.run(["sh", "-c", script], seconds=20)
+    assert "more than 100 processes and threads]" in done.output
+    assert (await box.workspace.run(["echo", "alive"])).output == "alive\n"
+
+
+async def test_a_command_that_kills_what_would_end_it_is_ended(alone: Sandbox) -> None:
+    mark = f"98770.{os.getpid()}"
+    await alone.workspace.run(["sh", "-c", f"kill -9 $PPID; setsid sleep {mark} & sleep {mark}"], seconds=5)
+    assert not [pid for pid in processes() if mark.encode() in command_line(pid)]
+
+
+async def test_capabilities_mounts_and_kernel_parameters(alone: Sandbox) -> None:
+    script = (
+        "grep -E 'Cap(Eff|Prm|Bnd)' /proc/self/status | grep -v 0000000000000000\n"
+        "mount -t tmpfs x /mnt && echo m; unshare -Ur true && echo u\n"
+        "cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && echo k"
+    )
+    lines = (await shell(alone, script)).splitlines()
+    assert not {"m", "k", "u"} & set(lines) and not any(line.startswith("Cap") for line in lines)
+
+
+async def test_what_git_acts_on_is_looked_at(alone: Sandbox, repo: Path) -> None:
+    assert "git acts on it" not in (await alone.workspace.run(["true"])).output
+    for script in ("git config core.fsmonitor evil", "echo x > .git/hooks/pre-commit"):
+        done = await alone.workspace.run(["sh", "-c", script])
+        assert "[changed, and git acts on it: .git; look at it before you run git]" in done.output
+
+
+async def test_work_goes_on(alone: Sandbox, repo: Path) -> None:
+    workspace = alone.workspace
+    start = await workspace.snapshot()
+    await workspace.write("new.txt", b"new\n")
+    commit = "git add -A && git -c user.name=T -c user.email=t@e.org commit -qm two"
+    script = f"{commit} && echo t > $TMPDIR/t && cat $TMPDIR/t"
+    assert (await shell(alone, script)).endswith("t\n")
+    assert git(repo, "log", "--format=%s").splitlines() == ["two", "start"]
+    fork = await workspace.fork()
+    await fork.write("new.txt", b"forked\n")
+    assert (await fork.run(["cat", "new.txt"])).output == "forked\n"
+    assert await workspace.read("new.txt") == b"new\n"
+    await workspace.restore(start)
+    assert not (repo / "new.txt").exists()
+
+
+async def test_nothing_is_left_where_it_is_not_enough(
+    repo: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
+    from sandbox import NoSandbox
+
+    monkeypatch.setattr("sandbox.box.candidates", lambda *_: [])
+    monkeypatch.setattr("sandbox.box.landlock_version", lambda: 5)
+    with pytest.raises(NoSandbox, match="no bubblewrap"):
+        await Sandbox.open(repo)
