@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from sandbox.errors import FileProblem, SandboxError
+from sandbox.file_server import ABSENT
 from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
@@ -19,6 +21,11 @@ SERVER = Path(__file__).with_name("file_server.py")
 SERVER_INSIDE = Path("/run/ostro/file_server.py")
 ANSWER_WITHIN = 60.0
 """Seconds; no answer for so long means that the server hangs."""
+
+
+def version(content: bytes | None) -> str:
+    """Names what a file holds (None: no file), for a write that must not go over anything else."""
+    return ABSENT if content is None else hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -81,15 +88,14 @@ class Files:
         service = await self._running()
         service.writer.write(line)
         await service.writer.drain()
-        answer = json.loads(await service.reader.readuntil(b"\n"))
-        return answer, await service.reader.readexactly(answer["size"])
+        told, size = map(int, (await service.reader.readuntil(b"\n")).split())
+        answer = json.loads(await service.reader.readexactly(told))
+        return answer, await service.reader.readexactly(size)
 
     async def _running(self) -> Service:
         if self._service is not None and self._service.alive:
             return self._service
         await self.close()
         argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(self._script), str(self._root)]
-        self._service = await self._launcher.service(
-            self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=32 << 20
-        )
+        self._service = await self._launcher.service(self._policy, argv, cwd=self._root, limits=self._limits)
         return self._service

@@ -43,6 +43,17 @@ def plain(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
 
 
+def printable(name: str) -> str:
+    """A file's name on one line, what cannot be shown as an escape: `a\\nb`.
+
+    Line feeds, zero-width signs and bytes that are no UTF-8 (lone surrogates, in Python) among it.
+    """
+    if name.isprintable():
+        return name
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+    return "".join(shown)
+
+
 class PlainStream:
     """`plain` for text that arrives in chunks, whose edges may fall inside an escape."""
 
