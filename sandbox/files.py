@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sandbox.errors import FileProblem, SandboxError
-from sandbox.file_server import ABSENT
+from sandbox.file_server import ABSENT, LARGEST
 from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
@@ -97,5 +97,8 @@ class Files:
             return self._service
         await self.close()
         argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(self._script), str(self._root)]
-        self._service = await self._launcher.service(self._policy, argv, cwd=self._root, limits=self._limits)
+        # No answer fills the reader's buffer (twice this): one that is not read to its end holds up no `stop`.
+        self._service = await self._launcher.service(
+            self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=LARGEST
+        )
         return self._service
