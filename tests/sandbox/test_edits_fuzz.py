@@ -173,18 +173,20 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 
 
 NAMES = st.sampled_from(
-    ["f", "a", "b", "in", "up", "out", "abs", "absout", "fileout", "filein", "gitlink", "loop", "none", "config",
-     "slash", "proc", "fifo", "hard", "l", "w", "m", "binary", "new", ".git", ".GIT", ".g\u200cit", "hooks",
-     "..", ".", "sibling", "home", ".ssh", "one", "x" * 256, "ü\n", "-rf", "etc", "tmp", "work", "repo"]
+    ["f", "a", "b", "in", "up", "out", "abs", "absout", "fileout", "filein", "gitlink", "loop", "none",
+     "config", "slash", "proc", "fifo", "hard", "l", "w", "m", "binary", "new", ".git", ".GIT", ".g\u200cit",
+     "hooks", "..", ".", "sibling", "home", ".ssh", "one", "x" * 256, "ü\n", "-rf", "etc", "tmp", "work", "repo"]
+)  # fmt: skip
+THERE = st.sampled_from(
+    ["f", "a/f", "a/b/f", "in/b/f", "a/filein", "a/m", "a/w", "a/up/f", "hard", "a/fileout", "absout/f",
+     "out/sibling/f", "a/abs/f", "gitlink/config", "a/up/gitlink/hooks/pre-commit", "new/deep/er",
+     "a/b/new", "slash/etc/hostname", "proc/etc/hostname", "/proc/self/cwd/f", "a/../f", "in/../f"]
 )  # fmt: skip
 PATHS = st.one_of(
+    THERE,
+    THERE,
     st.lists(NAMES, min_size=1, max_size=6).map("/".join),
     st.tuples(st.sampled_from(["/", "//", "./"]), st.lists(NAMES, max_size=4).map("/".join)).map("".join),
-    st.sampled_from(
-        ["f", "a/f", "a/b/f", "in/b/f", "a/filein", "a/m", "a/w", "a/up/f", "hard", "a/fileout", "absout/f",
-         "out/sibling/f", "a/abs/f", "gitlink/config", "a/up/gitlink/hooks/pre-commit", "new/deep/er",
-         "a/b/new", "slash/etc/hostname", "proc/etc/hostname", "/proc/self/cwd/f", "a/../f", "in/../f"]
-    ),
     st.text(max_size=12),
 )  # fmt: skip
 RACED = st.one_of(
@@ -203,7 +205,8 @@ COMMANDS = [
 
 
 def calls(paths: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, dict[str, object]]]:
-    edit = st.fixed_dictionaries({"path": paths, "old": TEXTS, "new": TEXTS, "replace_all": st.booleans()})
+    old = st.one_of(st.sampled_from(["one", "one", "one\n", "two"]), TEXTS)
+    edit = st.fixed_dictionaries({"path": paths, "old": old, "new": TEXTS, "replace_all": st.booleans()})
     write = st.fixed_dictionaries({"path": paths, "content": TEXTS})
     read = st.fixed_dictionaries({"path": paths})
     return st.one_of(
