@@ -87,7 +87,8 @@ class Tree:
                     return Place(opened.pop(), part)
                 if len(opened) > MOST_LEVELS:
                     raise Refused(f"{path!r} lies more than {MOST_LEVELS} folders deep.")
-                opened.append(_enter(opened[-1], part, create))
+                # A folder is not made only to be left again by `..`.
+                opened.append(_enter(opened[-1], part, create and ".." not in rest))
                 if change and _is_git_folder(opened[-1]):
                     raise Refused(f"{path!r} is git's own; change it with git commands.")
             return Place(opened.pop(), "")

@@ -175,7 +175,7 @@ def ground(request: pytest.FixtureRequest) -> Iterator[Ground]:
 NAMES = st.sampled_from(
     ["f", "a", "b", "in", "up", "out", "abs", "absout", "fileout", "filein", "gitlink", "loop", "none",
      "config", "slash", "proc", "fifo", "hard", "l", "w", "m", "binary", "new", ".git", ".GIT", ".g\u200cit",
-     "hooks", "..", ".", "sibling", "home", ".ssh", "one", "x" * 256, "ü\n", "-rf", "etc", "tmp", "work", "repo"]
+     "hooks", "..", ".", "sibling", "home", ".ssh", "one", "x" * 256, "ü\n", "-rf", "etc", "tmp", "work"]
 )  # fmt: skip
 THERE = st.sampled_from(
     ["f", "a/f", "a/b/f", "in/b/f", "a/filein", "a/m", "a/w", "a/up/f", "hard", "a/fileout", "absout/f",

@@ -324,6 +324,13 @@ async def test_what_changed_meanwhile_stays(box: Sandbox, repo: Path) -> None:
     await box.workspace.write("newer.txt", b"new\n", expects=version(None))
 
 
+async def test_no_folder_is_made_on_a_way_that_leads_nowhere(box: Sandbox, repo: Path) -> None:
+    for path in ("new/..", "new/../README.md", "new/../../x", "new/er/../x"):
+        with pytest.raises(FileProblem):
+            await box.workspace.write(path, b"x")
+    assert not (repo / "new").exists()
+
+
 ODD_NAMES = [
     b"a\nb",
     b"\xff\xfe",
