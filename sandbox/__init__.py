@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from sandbox.box import Sandbox
 from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError
-from sandbox.files import Entry
+from sandbox.files import Entry, version
 from sandbox.limits import Completed, Limits
 from sandbox.workspace import Workspace
 
@@ -21,4 +21,5 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "Workspace",
+    "version",
 ]

@@ -46,7 +46,7 @@ class Bubblewrap:
         for folder in policy.hidden:
             mode = "1777" if folder.name in ("tmp", "shm") else "0755"
             args += ["--perms", mode, "--size", size, "--tmpfs", str(folder)]
-        for place in policy.masked:
+        for place in filter(os.path.lexists, policy.masked):  # a socket may be gone by now
             # A device on a mount without devices: opening it is refused.
             args += ["--tmpfs", str(place)] if place.is_dir() else ["--ro-bind", "/dev/null", str(place)]
         if policy.home not in policy.hidden:

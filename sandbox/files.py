@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from sandbox.errors import FileProblem, SandboxError
+from sandbox.inside.file_server import ABSENT, LARGEST
 from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
 from sandbox.policy import Policy
@@ -18,6 +20,11 @@ from sandbox.toolchain import own_python
 SERVER = "file_server.py"
 ANSWER_WITHIN = 60.0
 """Seconds; no answer for so long means that the server hangs."""
+
+
+def version(content: bytes | None) -> str:
+    """Names what a file holds (None: no file), for a write that must not go over anything else."""
+    return ABSENT if content is None else hashlib.sha256(content).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -80,15 +87,17 @@ class Files:
         service = await self._running()
         service.writer.write(line)
         await service.writer.drain()
-        answer = json.loads(await service.reader.readuntil(b"\n"))
-        return answer, await service.reader.readexactly(answer["size"])
+        told, size = map(int, (await service.reader.readuntil(b"\n")).split())
+        answer = json.loads(await service.reader.readexactly(told))
+        return answer, await service.reader.readexactly(size)
 
     async def _running(self) -> Service:
         if self._service is not None and self._service.alive:
             return self._service
         await self.close()
         argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(self._script), str(self._root)]
+        # No answer fills the reader's buffer (twice this): one not read to its end holds up no `stop`.
         self._service = await self._launcher.service(
-            self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=32 << 20
+            self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=LARGEST
         )
         return self._service

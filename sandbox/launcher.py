@@ -42,7 +42,7 @@ class Launcher:
     def __init__(self, mechanism: Bubblewrap | Alone | None) -> None:
         self.mechanism = mechanism
         self.bubblewrap = mechanism if isinstance(mechanism, Bubblewrap) else None
-        self._standing: dict[str, asyncio.Task[Supervisor]] = {}
+        self._standing: dict[tuple[object, ...], asyncio.Task[Supervisor]] = {}
         self._alive: set[Command | BareCommand] = set()
         self._closed = False
 
@@ -153,11 +153,9 @@ class Launcher:
         # Shielded, because others may be waiting for the same one.
         return await asyncio.shield(standing)
 
-    def _key(self, policy: Policy) -> str:
+    def _key(self, policy: Policy) -> tuple[object, ...]:
         """What is the same in one sandbox; the environment and the pins belong to the command."""
-        if self.bubblewrap is not None:
-            return "\0".join(self.bubblewrap.arguments(policy))
-        return repr(policy.mounts)
+        return policy.root, policy.hidden, policy.masked, policy.readable, policy.mounts
 
     async def _take_down(self, standing: asyncio.Task[Supervisor] | None) -> None:
         if standing is None:

@@ -157,9 +157,12 @@ class Workspace:
         """A regular file's content. Raises FileProblem."""
         return (await self._files.ask({"op": "read", "path": path}))[1]
 
-    async def write(self, path: str, data: bytes) -> None:
-        """Replaces (in one step, keeping its mode) or creates a file and its folders. Raises FileProblem."""
-        await self._files.ask({"op": "write", "path": path}, data)
+    async def write(self, path: str, data: bytes, *, expects: str | None = None) -> None:
+        """Replaces (in one step, keeping its mode) or creates a file and its folders. Raises FileProblem.
+
+        `expects` is the `version` of what the caller has seen there: a file that changed meanwhile stays.
+        """
+        await self._files.ask({"op": "write", "path": path, "expects": expects}, data)
 
     async def exists(self, path: str) -> bool:
         """Whether a file, folder or link target is there. Raises FileProblem for a path that leaves."""

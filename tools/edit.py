@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from sandbox import version
 from tools import match, nearest
 from tools.base import Arguments, Tool, ToolContext, ToolResult, failure
 from tools.numbered import clip, number
@@ -62,7 +63,7 @@ class Edit(Tool[EditArguments]):
                 return failure("But for white space the file has `new` already: nothing would change.")
             broken = await broken_by(ctx.workspace, path, data, changed)
             if broken is None:
-                await ctx.workspace.write(path, changed)
+                await ctx.workspace.write(path, changed, expects=version(data))
                 return _done(path, source.text, chosen)
             problem = problem or broken
         assert problem is not None

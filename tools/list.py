@@ -9,7 +9,7 @@ from pydantic import Field
 
 from sandbox import Entry
 from tools.base import Arguments, Tool, ToolContext, ToolResult
-from tools.plain_text import plain
+from tools.plain_text import printable
 
 _MARKS = {"dir": "/", "link": "@", "other": "?"}
 
@@ -27,7 +27,6 @@ class List(Tool[ListArguments]):
     async def act(self, args: ListArguments, ctx: ToolContext) -> ToolResult:
         path = ctx.relative(args.path).rstrip("/") or "."
         entries = await ctx.workspace.listing(path, recursive=True)
-        entries = [entry for entry in entries if plain(entry.path) == entry.path]
         if not entries:
             return ToolResult(ok=True, text=f"{path} holds no files (ignored ones not counted).")
         lines = _tree(path, entries, args.depth)
@@ -57,5 +56,5 @@ def _tree(path: str, entries: list[Entry], depth: int) -> list[str]:
     lines = [f"{path}/"]
     for parts, mark in shown.items():
         held = f" ({inside[parts]} files)" if mark == "/" and len(parts) == depth and inside[parts] else ""
-        lines.append("  " * len(parts) + parts[-1] + mark + held)
+        lines.append("  " * len(parts) + printable(parts[-1]) + mark + held)
     return lines

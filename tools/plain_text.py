@@ -66,6 +66,17 @@ def _shown(found: str) -> str:
     return f"\\u{ord(found):04x}" if ord(found) <= 0xFFFF else f"\\U{ord(found):08x}"
 
 
+def printable(name: str) -> str:
+    """A file's name on one line, what cannot be shown as an escape: `a\\nb`.
+
+    Line feeds, zero-width signs and bytes that are no UTF-8 (lone surrogates, in Python) among it.
+    """
+    if name.isprintable():
+        return name
+    shown = (c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in name)
+    return "".join(shown)
+
+
 class PlainStream:
     """`plain` for text that arrives in chunks, whose edges may fall inside an escape."""
 

@@ -8,15 +8,20 @@ Reads one JSON object from stdin: `pattern`, `paths`, `per_file`, `total`, `long
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
+
+LARGEST = 64 << 20
+"""Bytes of one file that are looked through."""
 
 
 def lines_of(path: str) -> list[str]:
     """The file's lines; none for what cannot be read or is not text."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        # What was a file in the list may be a pipe or a link by now, and a pipe would wait for a writer.
+        with open(path, "rb", opener=lambda p, f: os.open(p, f | os.O_NOFOLLOW | os.O_NONBLOCK)) as file:
+            data = file.read(LARGEST)
     except OSError:
         return []
     return [] if b"\0" in data[:8192] else data.decode("utf-8", "replace").split("\n")

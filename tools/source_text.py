@@ -12,6 +12,13 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 # Codecs that a coding line may name and that do not keep text as text.
 _ODD_CODECS = {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "utf-7", "undefined"}
 
+MOSTLY_UTF8 = "mostly UTF-8"
+"""A file of which some bytes are something else. Each of these stands in the text as a private character,
+which can be shown, copied and stored, and is the same byte again on the way back."""
+_ESCAPED = range(0xDC80, 0xDD00)
+_TO_PRIVATE = {escaped: escaped - 0xDC80 + 0xEF80 for escaped in _ESCAPED}
+_FROM_PRIVATE = {private: escaped for escaped, private in _TO_PRIVATE.items()}
+
 _MAGIC = (
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
@@ -53,6 +60,8 @@ class SourceText:
     def encode(self, raw: str) -> bytes:
         """`raw` in this file's encoding; raises Unencodable."""
         try:
+            if self.encoding == MOSTLY_UTF8:
+                return self.bom + raw.translate(_FROM_PRIVATE).encode("utf-8", "surrogateescape")
             return self.bom + raw.encode(self.encoding)
         except UnicodeEncodeError as error:
             character = raw[error.start]
@@ -68,7 +77,8 @@ NEW_FILE = SourceText(raw="", encoding="utf-8", bom=b"")
 def decode(data: bytes, path: str) -> SourceText:
     """The text in `data`; raises NotText. What it answers encodes back to `data`, byte for byte.
 
-    A BOM decides, then a Python file's coding line (PEP 263), then UTF-8, then Latin-1.
+    A BOM decides, then a Python file's coding line (PEP 263), then UTF-8. Else it is UTF-8 with some bytes
+    that are not, where most of what is not ASCII is valid, or Windows' Latin alphabet, or Latin-1.
     """
     for magic, kind in _MAGIC:
         if data.startswith(magic):
@@ -79,16 +89,26 @@ def decode(data: bytes, path: str) -> SourceText:
     if b"\0" in data[:8192] and not marked.startswith("utf-16"):
         raise NotText("binary data")
     body = data[len(bom) :]
-    for encoding in (marked, _declared(data, path), "utf-8", "latin-1"):
+    for encoding in (marked, _declared(data, path), "utf-8", MOSTLY_UTF8, "cp1252", "latin-1"):
         if not encoding:
             continue
         try:
-            raw = body.decode(encoding)
-            if raw.encode(encoding) == body:
-                return SourceText(raw, encoding, bom)
-        except (UnicodeError, LookupError):
+            source = SourceText(_decoded(body, encoding), encoding, bom)
+            if source.encode(source.raw) == data:
+                return source
+        except (UnicodeError, Unencodable, LookupError):
             continue
     raise NotText("binary data")
+
+
+def _decoded(body: bytes, encoding: str) -> str:
+    if encoding != MOSTLY_UTF8:
+        return body.decode(encoding)
+    text = body.decode("utf-8", "surrogateescape")
+    stray = sum(text.count(escaped) for escaped in map(chr, _ESCAPED))
+    if sum(not c.isascii() for c in text) < 2 * stray:
+        raise UnicodeError
+    return text.translate(_TO_PRIVATE)
 
 
 def _declared(data: bytes, path: str) -> str:

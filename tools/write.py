@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from sandbox import version
 from tools.base import Arguments, Tool, ToolContext, ToolResult, failure
 from tools.plain_text import plain
 from tools.source_text import NEW_FILE, NotText, Unencodable, decode
@@ -50,7 +51,7 @@ class Write(Tool[WriteArguments]):
                 syntax_error=problem.message,
                 line=problem.line,
             )
-        await ctx.workspace.write(path, after)
+        await ctx.workspace.write(path, after, expects=version(before))
         lines = content.count("\n") + (not content.endswith("\n"))
         what = "Created" if before is None else "Replaced"
         return ToolResult(

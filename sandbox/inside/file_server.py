@@ -1,23 +1,37 @@
 """Reads and writes the workspace's files from inside the sandbox. Standard library only.
 
-Started as `python -I -S file_server.py ROOT` and spoken to over stdin and stdout: one JSON line,
-then `size` bytes of content, both ways. Paths are relative; a link is followed only while it stays
-below ROOT, one component at a time on open folders, so that nothing can be swapped in between.
+Started as `python -I -S file_server.py ROOT` and spoken to over stdin and stdout: a request is one JSON
+line and `size` bytes of content; an answer is a line of two sizes, JSON of the first, content of the second.
+Paths are relative; a link is followed only while it stays below ROOT, one component at a time on open
+folders, so that nothing can be swapped in between.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import hashlib
 import json
 import os
 import stat
 import sys
+import unicodedata
+from collections.abc import Iterator
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 MOST_LINKS = 40
+MOST_LEVELS = 200
+"""Folders within each other: each is held open while a path is walked."""
+LONGEST_NAME = 255
+"""Bytes, as every file system here has it."""
 LARGEST = 64 << 20
 """Bytes of one file that are read into memory at once."""
 MOST_ENTRIES = 50_000
+MOST_CHARACTERS = 8 << 20
+"""Of all paths in one listing together."""
+ABSENT = "absent"
+"""What `version` is where there is no file."""
+ACCESS_LIST = "system.posix_acl_access"
 
 
 class Refused(Exception):
@@ -40,9 +54,15 @@ class Tree:
         self.root = root
         self.top = os.open(root, FOLDER)
 
-    def find(self, path: str, *, follow: bool = True, create: bool = False) -> Place:
-        """Walks to `path`. The caller closes `folder`. Missing folders are made where `create`."""
-        rest = self._split(path)
+    def find(self, path: str, *, follow: bool = True, create: bool = False, change: bool = False) -> Place:
+        """Walks to `path`. The caller closes `folder`.
+
+        Missing folders are made where `create`. Where something is to `change`, what is git's is refused:
+        by name, and by what lies in a folder, on the way that is really taken.
+        """
+        rest = self.split(path)
+        if change:
+            _require_not_git(path, rest)
         opened = [os.dup(self.top)]
         links = 0
         try:
@@ -58,22 +78,37 @@ class Tree:
                     links += 1
                     if links > MOST_LINKS:
                         raise Refused(f"{path!r} goes through too many symbolic links.")
-                    rest = self._through(path, target, opened) + rest
+                    onward = self._through(path, target, opened)
+                    if change:
+                        _require_not_git(path, onward)
+                    rest = onward + rest
                     continue
                 if not rest:
                     return Place(opened.pop(), part)
-                opened.append(_enter(opened[-1], part, create))
+                if len(opened) > MOST_LEVELS:
+                    raise Refused(f"{path!r} lies more than {MOST_LEVELS} folders deep.")
+                # A folder is not made only to be left again by `..`.
+                opened.append(_enter(opened[-1], part, create and ".." not in rest))
+                if change and _is_git_folder(opened[-1]):
+                    raise Refused(f"{path!r} is git's own; change it with git commands.")
             return Place(opened.pop(), "")
         finally:
             for fd in opened:
                 os.close(fd)
 
-    def _split(self, path: str) -> list[str]:
+    def split(self, path: str) -> list[str]:
         if os.path.isabs(path):
             raise Refused(f"{path!r} is absolute; give a path relative to the workspace.")
         if "\0" in path:
             raise Refused("A path cannot hold a NUL character.")
-        return [part for part in path.split("/") if part not in ("", ".")]
+        parts = [part for part in path.split("/") if part not in ("", ".")]
+        try:
+            longest = max((len(os.fsencode(part)) for part in parts), default=0)
+        except UnicodeEncodeError:
+            raise Refused(f"{path!r} holds a character that no file name can have.") from None
+        if longest > LONGEST_NAME:
+            raise Refused(f"{path[:80]!r}… has a name of more than {LONGEST_NAME} bytes.")
+        return parts
 
     def _through(self, path: str, target: str, opened: list[int]) -> list[str]:
         if os.path.isabs(target):
@@ -88,70 +123,127 @@ class Tree:
 def read(tree: Tree, path: str) -> tuple[dict, bytes]:
     place = tree.find(path)
     try:
-        _require_file(path, place.status())
-        # The kind is checked again on the open file; O_NONBLOCK, for a pipe swapped in would wait.
-        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(place.name, flags, dir_fd=place.folder), "rb") as file:
-            status = os.fstat(file.fileno())
-            _require_file(path, status)
-            if status.st_size > LARGEST:
-                raise Refused(f"{path!r} has {status.st_size} bytes; at most {LARGEST} can be read.")
-            data = file.read(LARGEST + 1)
+        return {}, _content(place, path)
     finally:
         os.close(place.folder)
-    return {"mode": stat.S_IMODE(status.st_mode)}, data
 
 
-def write(tree: Tree, path: str, data: bytes) -> dict:
-    _require_not_git(tree, path)
-    place = tree.find(path, create=True)
+def _content(place: Place, path: str) -> bytes:
+    _require_file(path, place.status())
+    # The kind is looked at again on the open file; O_NONBLOCK, for a pipe swapped in would wait.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with os.fdopen(os.open(place.name, flags, dir_fd=place.folder), "rb") as file:
+        status = os.fstat(file.fileno())
+        _require_file(path, status)
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        size = max(status.st_size, len(data))
+        raise Refused(f"{path!r} has {size} bytes; at most {LARGEST} can be read.")
+    return data
+
+
+def write(tree: Tree, path: str, data: bytes, expects: str | None) -> dict:
+    """Replaces a file in one step or creates it.
+
+    `expects` is the version that the caller has seen; where there is another by now, nothing is written.
+    """
+    place = tree.find(path, create=True, change=True)
     try:
         if not place.name:
             raise Refused(f"{path!r} is a folder.")
-        _require_not_git_folder(tree, place, path)
-        mode = None
         try:
-            status = place.status()
+            before = place.status()
         except FileNotFoundError:
-            pass
+            before = None
         else:
-            _require_file(path, status)
-            if status.st_nlink > 1:
-                raise Refused(
-                    f"{path!r} has other hard links, which may lie outside the workspace; copy it first."
-                )
-            # Replacing by rename would get around a file's own write protection.
-            if not status.st_mode & 0o222:
-                raise Refused(f"{path!r} is write-protected.")
-            mode = stat.S_IMODE(status.st_mode)
-        _replace(place, data, mode)
+            _require_replaceable(place, path, before)
+        _replace(place, path, data, before, expects)
     finally:
         os.close(place.folder)
-    return {"created": mode is None}
+    return {"created": before is None}
 
 
-def _replace(place: Place, data: bytes, mode: int | None) -> None:
+def _require_replaceable(place: Place, path: str, status: os.stat_result) -> None:
+    _require_file(path, status)
+    if status.st_nlink > 1:
+        raise Refused(f"{path!r} has other hard links, which may lie outside the workspace; copy it first.")
+    # Replacing by rename would get around a file's own write protection.
+    if not status.st_mode & 0o222 or not os.access(place.name, os.W_OK, dir_fd=place.folder):
+        raise Refused(f"{path!r} is write-protected.")
+
+
+def _replace(
+    place: Place, path: str, data: bytes, before: os.stat_result | None, expects: str | None
+) -> None:
     name = f".ostro-{os.getpid()}-{os.urandom(6).hex()}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    fd = os.open(name, flags, 0o666, dir_fd=place.folder)
+    # A file that others may not read is at no moment one that they may.
+    fd = os.open(name, flags, 0o666 if before is None else 0o600, dir_fd=place.folder)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
-            if mode is not None:
-                os.fchmod(file.fileno(), mode)
+            file.flush()
+            if before is not None:
+                _take_over(place, path, before, file.fileno())
+            # Else a crash soon after the rename could leave an empty file in place of the old one.
+            os.fsync(file.fileno())
+        if expects is not None and _version(place, path) != expects:
+            raise Refused(f"{path!r} has changed since it was read; read it again.")
         os.rename(name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     except BaseException:
-        os.unlink(name, dir_fd=place.folder)
+        with contextlib.suppress(OSError):
+            os.unlink(name, dir_fd=place.folder)
         raise
 
 
+def _take_over(place: Place, path: str, old: os.stat_result, new: int) -> None:
+    """Owner, mode and access list of the old file for the new one.
+
+    Never set-user-id and set-group-id: as where a program writes into such a file, new content loses them.
+    """
+    made = os.fstat(new)
+    if made.st_uid != old.st_uid:
+        try:
+            os.fchown(new, old.st_uid, -1)
+        except OSError:
+            raise Refused(
+                f"{path!r} belongs to another user, and replacing it would make it yours; "
+                "a command can write into it."
+            ) from None
+    if made.st_gid != old.st_gid:
+        with contextlib.suppress(OSError):  # a group that one is not in cannot be given
+            os.fchown(new, -1, old.st_gid)
+    os.fchmod(new, stat.S_IMODE(old.st_mode) & 0o777)
+    # The mode's middle digit is the list's upper bound: without its list the file would be wider open.
+    listed = _access_list(f"/proc/self/fd/{place.folder}/{place.name}")
+    if listed != _access_list(new):
+        try:
+            os.setxattr(new, ACCESS_LIST, listed) if listed else os.removexattr(new, ACCESS_LIST)
+        except OSError:
+            raise Refused(
+                f"{path!r} has an access control list that cannot be kept; a command can write into it."
+            ) from None
+
+
+def _access_list(file: str | int) -> bytes:
+    try:
+        return os.getxattr(file, ACCESS_LIST)
+    except OSError:
+        return b""
+
+
+def _version(place: Place, path: str) -> str:
+    try:
+        return hashlib.sha256(_content(place, path)).hexdigest()
+    except FileNotFoundError:
+        return ABSENT
+
+
 def remove(tree: Tree, path: str) -> dict:
-    _require_not_git(tree, path)
-    place = tree.find(path, follow=False)
+    place = tree.find(path, follow=False, change=True)
     try:
         if not place.name:
             raise Refused("The workspace itself cannot be removed.")
-        _require_not_git_folder(tree, place, path)
         status = place.status()
         if stat.S_ISDIR(status.st_mode):
             os.rmdir(place.name, dir_fd=place.folder)
@@ -194,7 +286,7 @@ def look(tree: Tree, paths: list[str]) -> dict:
 
 
 def listing(tree: Tree, path: str, recursive: bool) -> dict:
-    """What is in a folder, `.git` left out; a link to a folder is not entered."""
+    """What is in a folder, `.git` left out; a link to a folder is not entered, nor what lies too deep."""
     place = tree.find(path)
     try:
         flags = FOLDER if place.name else FOLDER & ~os.O_NOFOLLOW
@@ -202,31 +294,39 @@ def listing(tree: Tree, path: str, recursive: bool) -> dict:
     finally:
         os.close(place.folder)
     entries: list[list] = []
-    prefix = "/".join(tree._split(path))
+    left = MOST_CHARACTERS
     try:
-        _list(top, prefix, recursive, entries)
+        for name, status in _below(top, os.path.normpath(path) + "/", {".git"}, recursive):
+            left -= len(name)
+            if len(entries) >= MOST_ENTRIES or left < 0:
+                raise Refused(f"There are more than {MOST_ENTRIES} files here; list a folder further down.")
+            entries.append(_entry(name, status))
     finally:
         os.close(top)
     return {"entries": entries}
 
 
-def _list(folder: int, prefix: str, recursive: bool, entries: list[list]) -> None:
+def _below(
+    folder: int, prefix: str, skipped: set[str], recursive: bool, level: int = 0
+) -> Iterator[tuple[str, os.stat_result]]:
+    """Path and status of all that is in an open folder, sorted, parents first; what vanishes is left out."""
     for name in sorted(os.listdir(folder)):
-        if name == ".git":
+        if name in skipped:
             continue
-        if len(entries) >= MOST_ENTRIES:
-            raise Refused(f"There are more than {MOST_ENTRIES} files here; list a folder further down.")
-        path = f"{prefix}/{name}" if prefix else name
+        path = (prefix + name).removeprefix("./")
         try:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-            entries.append(_entry(path, status))
-            if not recursive or not stat.S_ISDIR(status.st_mode):
-                continue
+        except OSError:
+            continue
+        yield path, status
+        if not recursive or level == MOST_LEVELS or not stat.S_ISDIR(status.st_mode):
+            continue
+        try:
             below = os.open(name, FOLDER, dir_fd=folder)
         except OSError:
             continue
         try:
-            _list(below, path, recursive, entries)
+            yield from _below(below, path + "/", skipped, recursive, level + 1)
         finally:
             os.close(below)
 
@@ -234,15 +334,14 @@ def _list(folder: int, prefix: str, recursive: bool, entries: list[list]) -> Non
 def newer(tree: Tree, since: int) -> dict:
     """Files and links that changed after `since` (nanoseconds), caches of Python left out."""
     found: list[str] = []
-    for here, folders, files, folder in os.fwalk(tree.root, follow_symlinks=False):
-        folders[:] = [name for name in folders if name not in (".git", "__pycache__")]
-        for name in files:
-            try:
-                changed = os.stat(name, dir_fd=folder, follow_symlinks=False).st_ctime_ns
-            except OSError:
-                continue
-            if changed > since and len(found) < MOST_ENTRIES:
-                found.append(os.path.relpath(os.path.join(here, name), tree.root))
+    left = MOST_CHARACTERS
+    for path, status in _below(tree.top, "", {".git", "__pycache__"}, True):
+        if stat.S_ISDIR(status.st_mode) or status.st_ctime_ns <= since:
+            continue
+        left -= len(path)
+        if len(found) >= MOST_ENTRIES or left < 0:
+            break
+        found.append(path)
     return {"paths": found}
 
 
@@ -281,16 +380,37 @@ def _require_file(path: str, status: os.stat_result) -> None:
         raise Refused(f"{path!r} is not a regular file.")
 
 
-def _require_not_git(tree: Tree, path: str) -> None:
-    if any(part.casefold() == ".git" for part in tree._split(path)):
+def _require_not_git(path: str, parts: list[str]) -> None:
+    if any(is_git_name(part) for part in parts):
         raise Refused(f"{path!r} is git's own; change it with git commands.")
 
 
-def _require_not_git_folder(tree: Tree, place: Place, path: str) -> None:
-    """The same for a path that came there through a link."""
-    real = os.readlink(f"/proc/self/fd/{place.folder}")
-    below = os.path.join(real, place.name)[len(tree.root) + 1 :]
-    _require_not_git(tree, below)
+def is_git_name(name: str) -> bool:
+    """Whether some file system takes `name` for `.git`.
+
+    There are those without regard to case (ext4 can be one), to characters that nobody sees (HFS+), and to
+    what follows a colon, dots and spaces at the end (NTFS, with its short name).
+    """
+    if not name.isascii():
+        name = "".join(c for c in unicodedata.normalize("NFC", name) if not _is_unseen(c))
+    return name.partition(":")[0].rstrip(" .").casefold() in (".git", "git~1")
+
+
+def _is_unseen(character: str) -> bool:
+    return unicodedata.category(character) == "Cf" or character in _SELECTORS
+
+
+_SELECTORS = {"\u034f", "\u115f", "\u1160", "\u3164", *map(chr, range(0xFE00, 0xFE10))}
+
+
+def _is_git_folder(folder: int) -> bool:
+    """A repository without a working tree around it, whatever its name."""
+    try:
+        for name in ("HEAD", "objects", "refs"):
+            os.stat(name, dir_fd=folder)
+    except OSError:
+        return False
+    return True
 
 
 def answer(tree: Tree, request: dict, data: bytes) -> tuple[dict, bytes]:
@@ -300,7 +420,7 @@ def answer(tree: Tree, request: dict, data: bytes) -> tuple[dict, bytes]:
             case "read":
                 return read(tree, path)
             case "write":
-                return write(tree, path, data), b""
+                return write(tree, path, data, request.get("expects")), b""
             case "remove":
                 return remove(tree, path), b""
             case "exists":
@@ -326,7 +446,8 @@ def serve(root: str) -> None:
     while line := source.readline():
         request = json.loads(line)
         reply, data = answer(tree, request, source.read(request["size"]))
-        sink.write(json.dumps({**reply, "size": len(data)}).encode("ascii") + b"\n" + data)
+        told = json.dumps(reply).encode("ascii")
+        sink.write(b"%d %d\n" % (len(told), len(data)) + told + data)
         sink.flush()
 
 

@@ -329,7 +329,8 @@ async def test_no_user_namespaces(repo: Path, open_sandbox: Opener, monkeypatch:
     program = (
         "import asyncio, pathlib, sandbox\n"
         "async def main():\n"
-        "    async with await sandbox.Sandbox.open(pathlib.Path.cwd()) as box: print(box.describe()['tier'])\n"
+        "    async with await sandbox.Sandbox.open(pathlib.Path.cwd()) as box:\n"
+        "        print(box.describe()['tier'])\n"
         "asyncio.run(main())\n"
     )
     top = Path(__file__).parents[2]

@@ -5,15 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
+import struct
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sandbox import FileProblem, Sandbox
+from sandbox import FileProblem, Sandbox, version
+from sandbox.inside import file_server
 
 from .conftest import SECRET, Opener, git
 
@@ -122,6 +127,51 @@ async def test_git_folders_are_not_written(box: Sandbox, path: str) -> None:
         await box.workspace.remove(path)
 
 
+GIT_NAMES = (
+    ".git",
+    ".GIT",
+    ".Git ",
+    ".git.",
+    ".git::$INDEX_ALLOCATION",
+    "git~1",
+    ".g\u200cit",
+    ".git\ufeff",
+    ".gi\ufe0ft",
+)
+
+
+@pytest.mark.parametrize("name", GIT_NAMES)
+async def test_no_file_system_takes_a_written_name_for_git(box: Sandbox, repo: Path, name: str) -> None:
+    before = sorted(os.listdir(repo))
+    for path in (name, f"{name}/hooks/pre-commit", f"new/{name}/config"):
+        with pytest.raises(FileProblem, match="git's own"):
+            await box.workspace.write(path, b"x")
+    assert sorted(os.listdir(repo)) == before
+
+
+@pytest.mark.parametrize("name", [".gitignore", ".github", "git", ".git-blame", "größe", "a.git", ".gitt"])
+def test_names_that_are_like_it_are_free(name: str) -> None:
+    assert not file_server.is_git_name(name)
+
+
+STARTERS = ["config", "commondir", "hooks/post-update", "info/attributes", "worktrees/w/commondir"]
+
+
+@pytest.mark.parametrize("starter", STARTERS)
+async def test_a_repository_without_a_git_folder_is_not_written(
+    repo: Path, open_sandbox: Opener, starter: str
+) -> None:
+    """A command that makes one of these finds it removed; the file tools had no such look afterwards."""
+    git(repo, "init", "--quiet", "--bare", "vendor/bare")
+    (repo / "way").symlink_to("vendor/bare")
+    box = await open_sandbox()
+    for path in (f"vendor/bare/{starter}", f"way/{starter}"):
+        with pytest.raises(FileProblem, match="git's own"):
+            await box.workspace.write(path, b"x")
+        with pytest.raises(FileProblem, match="git's own"):
+            await box.workspace.remove(path)
+
+
 async def test_git_folder_through_a_link_is_not_written(box: Sandbox, repo: Path) -> None:
     (repo / "way").symlink_to(".git")
     with pytest.raises(FileProblem, match="git"):
@@ -192,6 +242,221 @@ async def test_the_same_files_without_a_sandbox(open_sandbox: Opener, repo: Path
         await box.workspace.read("../../home/.ssh/id_rsa")
 
 
+@pytest.fixture
+def tree(repo: Path) -> Iterator[file_server.Tree]:
+    """The server's own view, without the sandbox around it."""
+    tree = file_server.Tree(str(repo))
+    yield tree
+    os.close(tree.top)
+
+
+def test_a_private_file_is_never_open_to_others(
+    tree: file_server.Tree, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modes: list[int] = []
+    real = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: (modes.append(os.fstat(fd).st_mode), real(fd, mode)))
+    (repo / "key").write_text("old")
+    (repo / "key").chmod(0o640)
+    assert "refused" not in file_server.answer(tree, {"op": "write", "path": "key"}, b"new")[0]
+    assert [mode & 0o777 for mode in modes] == [0o600]
+    assert (repo / "key").stat().st_mode & 0o777 == 0o640
+
+
+def test_new_content_does_not_run_as_somebody_else(tree: file_server.Tree, repo: Path) -> None:
+    (repo / "tool").write_text("#!/bin/sh\n")
+    (repo / "tool").chmod(0o6755)
+    file_server.answer(tree, {"op": "write", "path": "tool"}, b"#!/bin/sh\necho\n")
+    assert (repo / "tool").stat().st_mode & 0o7777 == 0o755
+
+
+def test_a_file_is_on_the_disk_before_it_takes_its_place(
+    tree: file_server.Tree, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    sync, rename = os.fsync, os.rename
+    monkeypatch.setattr(os, "fsync", lambda fd: (order.append(f"sync {os.fstat(fd).st_size}"), sync(fd)))
+    monkeypatch.setattr(os, "rename", lambda *a, **k: (order.append("rename"), rename(*a, **k)))
+    file_server.answer(tree, {"op": "write", "path": "README.md"}, b"12345")
+    assert order == ["sync 5", "rename"]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+async def test_somebody_elses_file_does_not_become_ours(box: Sandbox, repo: Path) -> None:
+    """In a folder that all may write, replacing a file needs no right to the file itself."""
+    (repo / "all").mkdir()
+    (repo / "all").chmod(0o777)
+    for name, mode in (("theirs", 0o644), ("shared", 0o666)):
+        (repo / "all" / name).write_text("old")
+        (repo / "all" / name).chmod(mode)
+        os.chown(repo / "all" / name, 12345, 12345)
+        with pytest.raises(FileProblem, match=r"write-protected|belongs to another user"):
+            await box.workspace.write(f"all/{name}", b"new")
+        assert (repo / "all" / name).read_text() == "old"
+        assert (repo / "all" / name).stat().st_uid == 12345
+    assert sorted(os.listdir(repo / "all")) == ["shared", "theirs"]
+
+
+def test_an_access_list_is_kept(tree: file_server.Tree, repo: Path) -> None:
+    listed = struct.pack("<I", 2)
+    for tag, rights, who in ((1, 6, -1), (2, 6, 12345), (4, 4, -1), (16, 6, -1), (32, 0, -1)):
+        listed += struct.pack("<HHi", tag, rights, who)
+    file = repo / "listed"
+    file.write_text("old")
+    try:
+        os.setxattr(file, file_server.ACCESS_LIST, listed)
+    except OSError:
+        pytest.skip("this file system has no access control lists")
+    file_server.answer(tree, {"op": "write", "path": "listed"}, b"new")
+    assert file.read_bytes() == b"new"
+    assert os.getxattr(file, file_server.ACCESS_LIST) == listed
+
+
+async def test_what_changed_meanwhile_stays(box: Sandbox, repo: Path) -> None:
+    seen = version(await box.workspace.read("README.md"))
+    (repo / "README.md").write_text("by the user\n")
+    (repo / "new.txt").write_text("by the user\n")
+    for path, expects in (("README.md", seen), ("new.txt", version(None)), ("gone.txt", seen)):
+        with pytest.raises(FileProblem, match="has changed since it was read"):
+            await box.workspace.write(path, b"by the model\n", expects=expects)
+    assert (repo / "README.md").read_text() == (repo / "new.txt").read_text() == "by the user\n"
+    assert sorted(os.listdir(repo)) == [".git", ".gitignore", "README.md", "new.txt", "src"]
+    await box.workspace.write("README.md", b"new\n", expects=version(b"by the user\n"))
+    await box.workspace.write("newer.txt", b"new\n", expects=version(None))
+
+
+async def test_no_folder_is_made_on_a_way_that_leads_nowhere(box: Sandbox, repo: Path) -> None:
+    for path in ("new/..", "new/../README.md", "new/../../x", "new/er/../x"):
+        with pytest.raises(FileProblem):
+            await box.workspace.write(path, b"x")
+    assert not (repo / "new").exists()
+
+
+ODD_NAMES = [
+    b"a\nb",
+    b"\xff\xfe",
+    b"tab\there",
+    b"x" * 255,
+    "größe ‮".encode(),
+    b"-rf",
+    b" ",
+    b"*?[",
+    b"'\"$(x)",
+]
+
+
+@pytest.mark.parametrize("name", ODD_NAMES)
+async def test_names_as_they_come(box: Sandbox, repo: Path, name: bytes) -> None:
+    path = os.fsdecode(name)
+    await box.workspace.write(f"odd/{path}", b"x")
+    assert os.listdir(os.fsencode(repo / "odd")) == [name]
+    assert [e.path for e in await box.workspace.listing("odd", ignored=True)] == [f"odd/{path}"]
+    assert await box.workspace.read(f"odd/{path}") == b"x"
+    await box.workspace.remove(f"odd/{path}")
+
+
+@pytest.mark.parametrize(
+    "path", ["new/" + "x" * 256, "new/\ud800", "new/" + "ä" * 128, "new/" * 300 + "x", "x" * 5000]
+)
+async def test_impossible_names_are_a_sentence(box: Sandbox, repo: Path, path: str) -> None:
+    for attempt in (box.workspace.read(path), box.workspace.write(path, b""), box.workspace.exists(path)):
+        with pytest.raises(FileProblem) as problem:
+            await attempt
+        assert str(problem.value).endswith(".") and len(str(problem.value)) < 2000
+    assert await box.workspace.read("README.md") == b"read me\n"
+
+
+async def test_deep_folders(box: Sandbox) -> None:
+    path = "/".join(["d"] * 60) + "/file"
+    await box.workspace.write(path, b"deep")
+    assert await box.workspace.read(path) == b"deep"
+    assert path in [entry.path for entry in await box.workspace.listing(recursive=True, ignored=True)]
+
+
+def test_a_bottomless_folder_ends_no_server(tree: file_server.Tree, tmp_path: Path) -> None:
+    """Folders within each other, more than there are levels of calls, files to open, or bytes in a path."""
+    bottom = os.open(tree.root, os.O_RDONLY)
+    for _ in range(1500):
+        os.mkdir("d", dir_fd=bottom)
+        further = os.open("d", os.O_RDONLY, dir_fd=bottom)
+        os.close(bottom)
+        bottom = further
+    os.close(bottom)
+    listed, _ = file_server.answer(tree, {"op": "list", "path": ".", "recursive": True}, b"")
+    assert len(listed["entries"]) > 100
+    changed, _ = file_server.answer(tree, {"op": "newer", "since": 0}, b"")
+    assert "README.md" in changed["paths"]
+    subprocess.run(["rm", "-rf", f"{tree.root}/d"], check=True)
+
+
+async def test_a_long_listing_arrives(box: Sandbox, repo: Path) -> None:
+    """40 MB as escaped text, more than a line may have."""
+    folder = repo / "long" / ("文" * 80) / ("文" * 80)
+    folder.mkdir(parents=True)
+    for n in range(24_000):
+        (folder / f"{'文' * 80}{n}").touch()
+    names = await box.workspace.listing("long", recursive=True, ignored=True)
+    assert len(names) == 24_002
+
+
+SWAPPED = ("folder", "link out", "link in", "fifo", "file", "gone")
+
+
+@pytest.mark.parametrize("first", SWAPPED)
+@pytest.mark.parametrize("then", SWAPPED)
+def test_swapped_between_two_steps(
+    tree: file_server.Tree, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: str
+) -> None:
+    """Whatever `d` is at one look and becomes before the next, what is outside stays, and nobody waits."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "f").write_text("untouched")
+
+    def make(kind: str) -> None:
+        place = repo / "d"
+        if place.is_dir() and not place.is_symlink():
+            shutil.rmtree(place)
+        else:
+            place.unlink(missing_ok=True)
+        match kind:
+            case "folder":
+                place.mkdir()
+                (place / "f").write_text("inside")
+            case "link out":
+                place.symlink_to(outside)
+            case "link in":
+                place.symlink_to("src")
+            case "fifo":
+                os.mkfifo(place)
+            case "file":
+                place.write_text("inside")
+
+    requests = [
+        {"op": op, "path": path} for op in ("read", "write", "remove", "exists") for path in ("d", "d/f")
+    ]
+    requests += [{"op": "list", "path": "d", "recursive": True}, {"op": "newer", "since": 0}]
+    for call in ("open", "readlink", "stat", "rename", "unlink", "mkdir", "access"):
+        for request in requests:
+            make(first)
+            real, swapped = getattr(os, call), []
+
+            def swapping(*args, call=call, real=real, swapped=swapped, **kwargs):
+                if not swapped and any(name.endswith("dir_fd") for name in kwargs):
+                    swapped.append(True)
+                    with monkeypatch.context() as undone:
+                        undone.setattr(os, call, real)
+                        make(then)
+                return real(*args, **kwargs)
+
+            with monkeypatch.context() as patched:
+                patched.setattr(os, call, swapping)
+                _, content = file_server.answer(tree, request, b"changed")
+            assert content != b"untouched"
+            assert (outside / "f").read_text() == "untouched", (call, request)
+            assert os.listdir(outside) == ["f"]
+            assert not [name for name in os.listdir(repo) if name.startswith(".ostro")]
+
+
 PARTS = st.sampled_from(["..", ".", "src", "up", "in", "calc.py", "", "canary", "work", "project"])
 
 
@@ -199,8 +464,6 @@ PARTS = st.sampled_from(["..", ".", "src", "up", "in", "calc.py", "", "canary", 
 @given(parts=st.lists(PARTS, min_size=1, max_size=7))
 def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     """The server's walk alone, without the sandbox around it."""
-    from sandbox.inside.file_server import Tree, answer
-
     top = tmp_path_factory.getbasetemp() / "walk"
     root = top / "work" / "project"
     if not root.exists():
@@ -210,10 +473,10 @@ def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, pa
         (root / "in").symlink_to("src/../src")
         for folder in (top, top / "work"):
             (folder / "canary").write_text("untouched")
-    tree = Tree(str(root))
+    tree = file_server.Tree(str(root))
     path = "/".join(parts)
-    _, content = answer(tree, {"op": "read", "path": path}, b"")
-    answer(tree, {"op": "write", "path": path}, b"inside")
+    _, content = file_server.answer(tree, {"op": "read", "path": path}, b"")
+    file_server.answer(tree, {"op": "write", "path": path}, b"inside")
     os.close(tree.top)
     assert content in (b"", b"inside")
     assert (top / "canary").read_text() == (top / "work" / "canary").read_text() == "untouched"

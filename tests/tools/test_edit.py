@@ -164,6 +164,57 @@ async def test_a_character_that_the_encoding_lacks_is_refused(open_context: Open
     assert await content(ctx) == before
 
 
+ENCODED = {
+    "latin-1": ("Größe \xa7\r\nold\nß".encode("latin-1"), "é", b"\xe9"),
+    "cp1252": (b"it\x92s 5 \x80\nold\r\n", "\u2019", b"\x92"),
+    "utf-8, one stray byte": ("größe wäre\nold\n".encode() + b"\xff\xe9\n", "é", "é".encode()),
+    "utf-8 with bom, one stray byte": (b"\xef\xbb\xbf" + "äöü\nold\n".encode() + b"\xff", "é", "é".encode()),
+    "utf-16 be": (b"\xfe\xff" + "ä\nold\r\n".encode("utf-16-be"), "文", "文".encode("utf-16-be")),
+}
+
+
+@pytest.mark.parametrize("name", ENCODED)
+async def test_no_byte_but_the_edited_ones_changes(open_context: OpenContext, name: str) -> None:
+    before, new, encoded = ENCODED[name]
+    ctx = await open_context({"a.txt": before})
+    old = "old".encode("utf-16-be") if name.startswith("utf-16") else b"old"
+
+    shown = await call(ctx, "read", path="a.txt")
+    result = await call(ctx, "edit", path="a.txt", old="old", new=new)
+
+    assert result.ok, result.text
+    assert await content(ctx, "a.txt") == before.replace(old, encoded)
+    shown.text.encode("utf-8")  # no lone surrogates: this goes to the journal and to the model
+
+
+async def test_windows_quotes_can_be_read_and_edited(open_context: OpenContext) -> None:
+    """As Latin-1 they were control characters, which `read` leaves out, so that no `old` could match."""
+    ctx = await open_context({"a.txt": b"it\x92s\n"})
+
+    assert (await call(ctx, "read", path="a.txt")).text == "    1→it\u2019s"
+    assert (await call(ctx, "edit", path="a.txt", old="it\u2019s", new="it is")).ok
+    assert await content(ctx, "a.txt") == b"it is\n"
+
+
+async def test_a_change_made_meanwhile_is_not_lost(
+    open_context: OpenContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ctx = await open_context({"a.txt": "one\ntwo\n"})
+    read = ctx.workspace.read
+
+    async def read_and_then_it_changes(path: str) -> bytes:
+        data = await read(path)
+        (ctx.workspace.root / path).write_text("one\ntwo\nby the user\n")
+        return data
+
+    monkeypatch.setattr(ctx.workspace, "read", read_and_then_it_changes)
+    for tool, arguments in (("edit", {"old": "one", "new": "1"}), ("write", {"content": "x\n"})):
+        (ctx.workspace.root / "a.txt").write_text("one\ntwo\n")
+        result = await call(ctx, tool, path="a.txt", **arguments)
+        assert not result.ok and "has changed since it was read" in result.text
+    assert (ctx.workspace.root / "a.txt").read_text() == "one\ntwo\nby the user\n"
+
+
 async def test_crlf_in_the_arguments_does_not_matter(open_context: OpenContext) -> None:
     ctx = await open_context({"a.txt": "a\nb\nc\n"})
 

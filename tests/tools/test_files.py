@@ -78,6 +78,15 @@ async def test_list_is_a_tree_without_ignored_files(open_context: OpenContext) -
     )
 
 
+async def test_list_shows_odd_names_on_one_line_each(open_context: OpenContext) -> None:
+    ctx = await open_context({"a\n[9 files in all]": "", "b\udcff\u200b": ""})
+
+    result = await call(ctx, "list")
+
+    assert result.text == "./\n  a\\n[9 files in all]\n  b\\udcff\\u200b\n[2 files in all]"
+    result.model_dump_json()
+
+
 async def test_list_of_a_folder_and_deeper(open_context: OpenContext) -> None:
     ctx = await open_context({"a.py": "", "src/c.py": "", "src/deep/er/d.py": ""})
 

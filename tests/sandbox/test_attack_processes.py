@@ -1,0 +1,165 @@
+"""Other processes: the host's, those of other commands, and Ostro's own inside. None is seen, read or touched."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .breaking_out import WORKED, breaks_out, python, root_only
+from .conftest import SECRET, Opener
+
+FIND = """
+def find(mark):
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid():
+            try:
+                if mark.encode() in open(f"/proc/{name}/cmdline", "rb").read():
+                    return int(name)
+            except OSError:
+                pass
+    sys.exit("not found")
+"""
+VICTIM = """
+import os, sys, time
+os.chdir(sys.argv[1])
+file = open("key")
+secret = open("key").read() * 100
+print("ready", flush=True)
+time.sleep(60)
+"""
+READ = {
+    "environment": "data = open(f'/proc/{pid}/environ').read()",
+    "working folder": "data = open(f'/proc/{pid}/cwd/key').read()",
+    "root folder": "data = open(f'/proc/{pid}/root' + sys.argv[2] + '/key').read()",
+    "open files": "data = ''.join(open(p).read() for p in glob.glob(f'/proc/{pid}/fd/*') if 'key' in os.readlink(p))",
+    "memory": """
+data = ""
+for line in open(f"/proc/{pid}/maps"):
+    if "[heap]" in line or "rw-p 00000000 00:00 0" in line:
+        start, end = (int(n, 16) for n in line.split()[0].split("-"))
+        with open(f"/proc/{pid}/mem", "rb", 0) as memory:
+            memory.seek(start)
+            data += memory.read(min(end - start, 8 << 20)).decode("latin-1")
+""",
+    "a file by its descriptor": "data = os.fdopen(call(438, call(434, pid, 0), 3, 0)).read()",
+}  # fmt: skip
+TOUCH = {
+    "stop": "os.kill(pid, signal.SIGSTOP); os.kill(pid, signal.SIGCONT)",
+    "signal by descriptor": "signal.pidfd_send_signal(os.pidfd_open(pid), signal.SIGCONT)",
+    "trace": "assert libc.ptrace(0x4206, pid, 0, 0) == 0",
+    "renice": "os.setpriority(os.PRIO_PROCESS, pid, 5)",
+    "move to a processor": "os.sched_setaffinity(pid, os.sched_getaffinity(pid))",
+    "limit": "import resource; resource.prlimit(pid, resource.RLIMIT_CORE, (0, 0))",
+    "give up to the kernel": "open(f'/proc/{pid}/oom_score_adj', 'w').write('500')",
+    "write memory": "os.open(f'/proc/{pid}/mem', os.O_WRONLY)",
+    "join its namespace": "call(308, os.open(f'/proc/{pid}/ns/uts', os.O_RDONLY), 0)",
+}
+
+
+@pytest.fixture
+def victim(home: Path) -> Iterator[tuple[str, Path]]:
+    """A process of the user's with a secret in its environment, memory, open files and folder."""
+    folder = home / "secret"
+    folder.mkdir()
+    (folder / "key").write_text(SECRET)
+    mark = f"ostro-victim-{os.getpid()}"
+    argv = [os.path.realpath(sys.executable), "-I", "-S", "-c", VICTIM, str(folder), mark]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env={"SECRET": SECRET}) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"ready\n"
+        yield mark, folder
+        process.kill()
+
+
+@pytest.mark.parametrize("what", READ)
+async def test_nothing_is_read(open_sandbox: Opener, victim: tuple[str, Path], what: str) -> None:
+    mark, folder = victim
+    program = f"{FIND}\npid = find(sys.argv[1])\n{READ[what]}\nprint({SECRET!r} in data and '{WORKED}')"
+    assert WORKED not in await breaks_out(open_sandbox, program, mark, str(folder))
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of calls are x86-64's")
+@pytest.mark.parametrize("what", TOUCH)
+async def test_nothing_is_touched(open_sandbox: Opener, victim: tuple[str, Path], what: str) -> None:
+    program = f"{FIND}\npid = find(sys.argv[1])\n{TOUCH[what]}\nprint('{WORKED}')"
+    assert WORKED not in await breaks_out(open_sandbox, program, victim[0])
+
+
+async def test_no_process_has_a_way_out_in_its_folders(open_sandbox: Opener, home: Path) -> None:
+    """`/proc/self/root` and its like are other names for the same view, and lead to no other."""
+    program = f"""
+paths = [f"/proc/{{p}}/{{w}}" for p in ("self", "1", os.getppid(), "thread-self") for w in ("root", "cwd/../../..")]
+for path in paths:
+    try:
+        if {SECRET!r} in open(path + sys.argv[1]).read():
+            print("{WORKED}", path)
+    except OSError:
+        pass
+"""
+    assert WORKED not in await breaks_out(open_sandbox, program, str(home / ".ssh" / "id_rsa"))
+
+
+LIST = """
+for name in sorted(os.listdir("/proc")):
+    if name.isdigit() and int(name) != os.getpid():
+        try:
+            print(open(f"/proc/{name}/cmdline").read().replace("\\0", " "))
+        except OSError:
+            pass
+"""
+
+
+async def test_commands_see_neither_each_other_nor_the_file_server(open_sandbox: Opener) -> None:
+    box = await open_sandbox()
+    await box.workspace.read("README.md")
+    mark = f"97531.{os.getpid()}"
+    started = asyncio.Event()
+    argv = ["sh", "-c", f"echo started; exec sleep {mark}"]
+    other = asyncio.ensure_future(box.workspace.run(argv, seconds=10, on_output=lambda _: started.set()))
+    await started.wait()
+    seen = await python(box, LIST)
+    other.cancel()
+    await asyncio.gather(other, return_exceptions=True)
+    assert mark not in seen and "file_server" not in seen, seen
+
+
+KILL_ALL = """
+for sent in (signal.SIGSTOP, signal.SIGKILL):
+    for pid in [1, -1, os.getppid(), *range(2, 40)]:
+        if pid not in (os.getpid(), 0):
+            try:
+                os.kill(pid, sent)
+            except OSError:
+                pass
+print("tried")
+"""
+
+
+async def test_signals_to_everybody_end_nobody_elses(open_sandbox: Opener) -> None:
+    """Without a sandbox this would end everything the user has, so it is not tried there."""
+    box = await open_sandbox()
+    await box.workspace.write("before", b"x")
+    slow = asyncio.ensure_future(box.workspace.run(["sh", "-c", "sleep 1.5; echo slept"], seconds=20))
+    await asyncio.sleep(0.5)
+    await box.workspace.run(["python3", "-c", "import os, signal\n" + KILL_ALL], seconds=10)
+    assert (await slow).output == "slept\n"
+    assert await box.workspace.read("before") == b"x"
+    assert (await box.workspace.run(["echo", "on"])).output == "on\n"
+
+
+@root_only
+async def test_a_program_made_inside_has_no_effect_as_somebody_else(open_sandbox: Opener) -> None:
+    """Inside, a set-user-id program gives nothing; the capabilities of a file cannot be set."""
+    box = await open_sandbox()
+    script = "cp /usr/bin/id me && chmod 4755 me; ./me -u; chown 1 me; setcap cap_sys_admin+ep me"
+    done = await box.workspace.run(["sh", "-c", script])
+    assert done.output.splitlines()[0] == "0"
+    file = box.workspace.root / "me"
+    assert file.stat().st_uid == 0
+    assert "security.capability" not in os.listxattr(file)
