@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import os
 import ssl
 import urllib.request
 from dataclasses import dataclass, field
@@ -202,7 +203,8 @@ def _unchecked(proxy: CallersProxy) -> str:
 def _reason(problem: OSError) -> str:
     if isinstance(problem, TimeoutError):
         return f"no answer within {CONNECT_WITHIN:.0f} s"
-    return problem.strerror or str(problem) or type(problem).__name__
+    # asyncio's own words repeat the address, and some errors (TLS) have no number.
+    return os.strerror(problem.errno) if problem.errno else problem.strerror or type(problem).__name__
 
 
 async def close(writer: asyncio.StreamWriter) -> None:

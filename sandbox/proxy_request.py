@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
+from http import HTTPStatus
 
 import h11
 
@@ -85,7 +86,7 @@ async def answer(
     response = h11.Response(
         status_code=refusal.status,
         headers=[*headers, ("Connection", "close"), ("Proxy-Agent", "ostro")],
-        reason=refusal.reason.encode("ascii"),
+        reason=(refusal.reason or HTTPStatus(refusal.status).phrase).encode("ascii"),
     )
     with contextlib.suppress(OSError, TimeoutError):
         writer.write(inside.send(response) or b"")

@@ -42,9 +42,9 @@ def test_what_an_entry_means(text: str, host: object, ports: tuple[int, ...]) ->
         "", " ", ".", "a..b", "-a.example", "a b", "a\0.example", "a\n", "\ta", "user@host", "user:pw@host",
         "https://pypi.org", "pypi.org/simple", "pypi.org:", "pypi.org:0", "pypi.org:65536", "pypi.org:４４３",
         "pypi.org:+80", "::1", "[::1", "[fe80::1%25eth0]:80", "[127.0.0.1]:80", "2130706433", "0x7f000001",
-        "127.1", "0177.0.0.1", "1.2.3.4.5", "1.2.3.0x4", "*", "*.org", "*.127.0.0.1", "a.*.example", "%61.org",
-        "a.example..", "x" * 64 + ".example", "a." * 127 + "example", "0.0.0.0:80", "[::]:80", "℀.example",
-        "localhost", "127.0.0.1", "127.0.0.1:80", "[::1]:443", "xn--\x7f.example", "a\\b",
+        "127.1", "0177.0.0.1", "1.2.3.4.5", "1.2.3.0x4", "*", "*.org", "*.127.0.0.1", "a.*.example",
+        "%61.org", "a.example..", "x" * 64 + ".example", "a." * 127 + "example", "0.0.0.0:80", "[::]:80",
+        "℀.example", "localhost", "127.0.0.1", "127.0.0.1:80", "[::1]:443", "xn--\x7f.example", "a\\b",
     ],
 )  # fmt: skip
 def test_what_is_refused(text: str) -> None:
@@ -105,9 +105,10 @@ def test_an_entry_allows_its_own_ports_and_names_alone() -> None:
 
 CLOSED = [
     "127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", "::127.0.0.1", "2002:7f00:1::", "64:ff9b::7f00:1",
-    "0.0.0.0", "::", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1", "::ffff:10.0.0.1",
-    "64:ff9b::a00:1", "fd00::1", "fc00::1", "fec0::1", "169.254.169.254", "fe80::1", "fe80::1%lo", "224.0.0.1",
-    "255.255.255.255", "ff02::1", "fd00:ec2::254", "192.0.0.192", "2002:a9fe:a9fe::",
+    "0.0.0.0", "::", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "100.64.0.1",
+    "::ffff:10.0.0.1", "64:ff9b::a00:1", "fd00::1", "fc00::1", "fec0::1", "169.254.169.254", "fe80::1",
+    "fe80::1%lo", "224.0.0.1", "255.255.255.255", "ff02::1", "fd00:ec2::254", "192.0.0.192",
+    "2002:a9fe:a9fe::",
 ]  # fmt: skip
 
 
@@ -116,7 +117,9 @@ def test_addresses_that_no_name_may_lead_to(text: str) -> None:
     assert Allowed.parse(["pypi.org"]).closed(ip_address(text), 443)
 
 
-@pytest.mark.parametrize("text", ["8.8.8.8", "172.32.0.1", "203.0.113.80", "2606:4700::1111", "::ffff:8.8.8.8"])
+@pytest.mark.parametrize(
+    "text", ["8.8.8.8", "172.32.0.1", "203.0.113.80", "2606:4700::1111", "::ffff:8.8.8.8"]
+)
 def test_addresses_that_one_may(text: str) -> None:
     assert Allowed.parse(["pypi.org"]).closed(ip_address(text), 443) is None
 
