@@ -24,7 +24,7 @@ from pydantic import BaseModel
 from agent.ending import EnvironmentProblem, WrongUsage
 
 Record = dict[str, Any]
-"""`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` (and `label`), `fault`."""
+"""`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` and `label`, `connection`, `fault`."""
 
 
 def state_folder() -> Path:

@@ -13,7 +13,7 @@ from agent.resume import Resumed
 from agent.session import Session
 from engine.catalogue import resolve
 from engine.errors import EngineError
-from sandbox import Sandbox, SandboxError
+from sandbox import Sandbox, SandboxError, WrongOption
 
 
 @asynccontextmanager
@@ -29,7 +29,9 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
     if resumed:
         options = _merged(resumed.options, options)
     try:
-        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe)
+        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe, network=options.allow_network)
+    except WrongOption as error:
+        raise WrongUsage(str(error)) from error
     except SandboxError as error:
         raise EnvironmentProblem(str(error)) from error
     try:

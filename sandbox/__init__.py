@@ -6,13 +6,15 @@ Everything the model asks for goes through `Workspace`; see docs/sandbox.md for 
 from __future__ import annotations
 
 from sandbox.box import Sandbox
-from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError
+from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError, WrongOption
 from sandbox.files import Entry
 from sandbox.limits import Completed, Limits
+from sandbox.proxy import Connection
 from sandbox.workspace import Workspace
 
 __all__ = [
     "Completed",
+    "Connection",
     "Entry",
     "FileProblem",
     "Limits",
@@ -21,4 +23,5 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "Workspace",
+    "WrongOption",
 ]

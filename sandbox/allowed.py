@@ -10,7 +10,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_netw
 import idna
 import psutil
 
-from sandbox.errors import SandboxError
+from sandbox.errors import WrongOption
 
 Address = IPv4Address | IPv6Address
 Host = str | Address
@@ -45,7 +45,7 @@ _WITH_IPV4 = (IPv6Network("::/96"), IPv6Network("64:ff9b::/96"))
 """IPv6 networks whose last four bytes are an IPv4 address that packets may end at."""
 
 
-class BadHost(SandboxError):
+class BadHost(WrongOption):
     """A host that cannot be read, or must not be: one sentence that says why and what to write."""
 
 

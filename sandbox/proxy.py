@@ -40,6 +40,15 @@ class Connection:
     bytes_down: int = 0
     seconds: float = 0.0
 
+    @property
+    def target(self) -> str:
+        return _with_port(self.host, self.port)
+
+    @property
+    def needs(self) -> str:
+        """What `--allow-network` has to name for it: an address that a name led to, by itself."""
+        return _with_port(self.address or self.host, self.port)
+
 
 class Proxy:
     """Serves from `listen` until `close`."""
@@ -143,6 +152,10 @@ async def _relay(
                 await forward(request, target, path, inside, reached, traffic)
     finally:
         await close(reached.writer)
+
+
+def _with_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _denied(target: Target, why: str, named: Target | None = None) -> Refused:

@@ -16,6 +16,7 @@ from sandbox.files import Entry, Files
 from sandbox.git_guard import Guarded, intruders, workspace_mounts
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
+from sandbox.network import Network
 from sandbox.policy import Mount, Policy
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
@@ -45,6 +46,8 @@ class Room:
     guarded: list[Guarded]
     """The repositories in the workspace when the session began."""
     forks: set[Workspace]
+    network: Network | None
+    """The way to the hosts that are allowed, where there are any."""
 
 
 class Workspace:
@@ -86,9 +89,10 @@ class Workspace:
         limits = self._room.limits
         if seconds is not None:
             limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
-        extra = [Mount(Path(os.path.realpath(p)), p) for p in extra_ro]
+        policy = self._policy.with_mounts(*(Mount(Path(os.path.realpath(p)), p) for p in extra_ro))
+        await self._connected(policy)
         done = await self._room.launcher.run(
-            self._policy.with_mounts(*extra),
+            policy,
             argv,
             cwd=self._folder(cwd),
             limits=limits,
@@ -104,6 +108,17 @@ class Workspace:
             timed_out=done.timed_out,
             output_cut=done.stdout.cut,
         )
+
+    async def connect(self) -> None:
+        """Opens the way to the allowed hosts, where there are any; else it opens at the first command.
+
+        Raises SandboxError.
+        """
+        await self._connected(self._policy)
+
+    async def _connected(self, policy: Policy) -> None:
+        if self._room.network is not None:
+            await self._room.network.ready(self._room.launcher, policy, self._room.limits)
 
     async def _without_intruders(self) -> str:
         """Removes what would make git run programs and was not there before; a line that says so."""
