@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from itertools import takewhile
 from typing import Any
 
+from agent.asking import wish
 from agent.context import fenced
 from agent.ending import EnvironmentProblem
 from agent.events import AnyEvent, ToolCallEvent, ToolOutput, ToolResultEvent
@@ -101,7 +102,7 @@ class Caller:
             return _refusal(str(parsed))
         # A test command of the model's own runs anything that a shell would; read-only runs it on a copy.
         acts = tool.mutates or (call.name == "test" and "command" in arguments and not self._read_only)
-        if acts and (why := await session.approvals.denial(call.id, _summary(call, arguments))):
+        if why := await session.approvals.denial(wish(call, arguments, changes=acts)):
             return _refusal(prompt("denied_call", why=why))
 
         result = await self._run(tool, parsed, call)
@@ -150,9 +151,3 @@ def _times_in_a_row(history: Sequence[Message], call_id: str) -> int:
     made = made[ids.index(call_id) :] if call_id in ids else []
     same = (call.name == made[0].name and call.arguments == made[0].arguments for call in made)
     return sum(takewhile(bool, same))
-
-
-def _summary(call: ToolCall, arguments: dict[str, Any]) -> str:
-    """The call in a few words: the tool and its first argument."""
-    first = str(next(iter(arguments.values()), "")).split("\n")[0]
-    return f"{call.name} {first[:120]}".strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import traceback
 from typing import TYPE_CHECKING
 
+from agent.asking import brief
 from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved
 from agent.events import End
 from sandbox import SandboxError
@@ -29,7 +30,8 @@ async def end_of(session: Session, ending: Ending) -> End:
     denied = session.approvals.denied
     if denied and isinstance(ending, Done | Unsolved) and not ending.verified:
         ending = Refused(
-            f"Ended unverified, and this was denied: {'; '.join(denied)}.", verified=ending.verified
+            f"Ended unverified, and this was denied: {'; '.join(map(brief, denied))}.",
+            verified=ending.verified,
         )
     return End(
         outcome=ending.outcome,

@@ -96,6 +96,9 @@ class Approval(Event):
     type: Literal["approval"] = "approval"
     id: str
     what: str
+    """The tool, and all of the command that would run; what is not seen in it is written as `\\u202e`."""
+    detail: str = ""
+    """With `asked`: all that would be written."""
     decision: Literal["asked", "allowed", "denied"]
 
 

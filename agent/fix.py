@@ -17,6 +17,7 @@ from agent.context import fenced
 from agent.ending import EnvironmentProblem, LimitReached, Refused
 from agent.events import AnyEvent, Warn
 from agent.goal import Goal
+from agent.instructions import system_message
 from agent.loop import tool_loop
 from agent.prompts import prompt
 from agent.search.case import Case, investigate
@@ -188,7 +189,7 @@ async def _with_tools(
     """The last rung: the model with its tools, the command run after each edit."""
     messages: list[Message] = []
     if not session.history:
-        messages.append(Message(role="system", content=prompt("system", repo=str(session.workspace.root))))
+        messages.append(await system_message(session))
         text = prompt(
             "search_tools",
             command=shlex.join(check.command),

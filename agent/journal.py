@@ -2,19 +2,19 @@
 
 A record is one line, written by one `write` to a file opened for appending, so a process killed at
 any byte leaves whole records and at most one torn line at the end. A reader leaves that line out;
-a writer that reopens the file cuts it off first.
+a writer that reopens the file cuts it off first. Secrets are masked in every record (agent/secrets.py).
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import os
 import secrets
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,18 @@ import platformdirs
 from pydantic import BaseModel
 
 from agent.ending import EnvironmentProblem, WrongUsage
+from agent.secrets import masked, masked_pieces
 
 Record = dict[str, Any]
 """`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` and `label`, `connection`, `fault`."""
+STREAMED = ("text", "thinking", "tool_output")
+"""Events that are pieces of one text."""
+_NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})
+_NAMES_ITS_CONTENT = frozenset(
+    {"type", "v", "kind", "role", "id", "tool_call_id", "tree", "repo", "resume", "phase", "effort"}
+    | {"state", "decision", "verdict", "outcome", "approve"}
+)
+"""Fields that say which record this is, or that `--resume` needs to the letter: no text of anybody's."""
 
 
 def state_folder() -> Path:
@@ -46,6 +55,8 @@ class Journal:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
+        self._held: list[dict[str, Any]] = []
+        """Pieces of a text that still streams: a secret may lie across them."""
 
     @property
     def session(self) -> str:
@@ -76,9 +87,33 @@ class Journal:
 
     def append(self, kind: str, *, sync: bool = False, **fields: Any) -> None:
         """Writes one record; with `sync`, returns only when it is on the disk."""
+        lines = self._released()
         plain = {key: _plain(value) for key, value in fields.items()}
-        line = json.dumps({"kind": kind, **plain}, ensure_ascii=False, separators=(",", ":"))
-        data = line.encode("utf-8", "backslashreplace") + b"\n"
+        shown = _masked(plain, _NAMES_A_RECORD, _NAMES_ITS_CONTENT)
+        lines.append({"kind": kind, **(_without_spelling(shown, plain) if kind == "message" else shown)})
+        self._write(lines, sync)
+
+    def append_event(self, event: BaseModel) -> None:
+        """An event; a piece of a text only once the text has ended, so that no secret lies across pieces."""
+        fields = event.model_dump(mode="json")
+        if fields["type"] not in STREAMED:
+            self.append("event", event=fields)
+            return
+        if self._held and _stream(self._held[-1]) != _stream(fields):
+            self._write(self._released())
+        self._held.append(fields)
+
+    def _released(self) -> list[Record]:
+        held, self._held = self._held, []
+        texts = masked_pieces([event["text"] for event in held])
+        return [
+            {"kind": "event", "event": {**event, "text": text}}
+            for event, text in zip(held, texts, strict=True)
+        ]
+
+    def _write(self, records: list[Record], sync: bool = False) -> None:
+        lines = [json.dumps(record, ensure_ascii=False, separators=(",", ":")) for record in records]
+        data = b"".join(line.encode("utf-8", "backslashreplace") + b"\n" for line in lines)
         try:
             written = os.write(self._fd, data)
             if written < len(data):
@@ -95,9 +130,12 @@ class Journal:
         return read(self.path)
 
     def close(self) -> None:
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self._fd < 0:
+            return
+        with contextlib.suppress(EnvironmentProblem):  # the pieces of an answer that nobody waited for
+            self._write(self._released())
+        os.close(self._fd)
+        self._fd = -1
 
 
 def find(session: str) -> Path:
@@ -135,6 +173,37 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else value
 
 
+def _stream(event: dict[str, Any]) -> tuple[str, str]:
+    return event["type"], event.get("id", "")
+
+
+def _masked(value: Any, *as_it_is: Collection[str]) -> Any:
+    """The same with every text masked, but for the fields `as_it_is`: of the outermost, of the next ..."""
+    match value:
+        case str():
+            return masked(value)
+        case list() | tuple():
+            return [_masked(part) for part in value]
+        case dict():
+            kept = as_it_is[0] if as_it_is else ()
+            return {
+                key if key in kept else masked(key): part if key in kept else _masked(part, *as_it_is[1:])
+                for key, part in value.items()
+            }
+    return value
+
+
+def _without_spelling(record: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """A message in which something was masked, without its token ids: they spell what it was.
+
+    A resumed session then shows the model the masked text, tokenised anew.
+    """
+    message, said = record["message"], ("content", "thinking", "tool_calls")
+    if message["token_ids"] and any(message[key] != before["message"][key] for key in said):
+        message["token_ids"] = None
+    return record
+
+
 def _private_folder(folder: Path) -> None:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
@@ -144,7 +213,7 @@ def _open(path: Path, flags: int) -> int:
     return os.open(path, flags | os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-@contextmanager
+@contextlib.contextmanager
 def repository_lock(repo: Path, session: str) -> Iterator[None]:
     """Holds the repository for one session of this user; the kernel lets go when the process dies.
 

@@ -16,6 +16,7 @@ from agent.effort import decide
 from agent.ending import LimitReached, Unsolved
 from agent.events import AnyEvent, EffortChange, Text, Thinking, Warn
 from agent.goal import Goal
+from agent.instructions import system_message
 from agent.mentions import with_files
 from agent.prompts import prompt
 from agent.resume import open_calls
@@ -36,7 +37,7 @@ async def turn(session: Session) -> AsyncIterator[AnyEvent]:
     """One turn of `run` or of an interactive session, its messages taken from the session."""
     messages = []
     if not session.history:
-        messages.append(Message(role="system", content=prompt("system", repo=str(session.workspace.root))))
+        messages.append(await system_message(session))
         if session.options.kind == "run":
             messages.append(Message(role="user", content=await task_text(session)))
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from agent.context import fenced
 from agent.prompts import prompt
 from sandbox import FileProblem, Workspace
+from tools.plain_text import plain
 
 MOST_BYTES = 12_000
 """Of all files together; a larger one is left for the read tool."""
@@ -32,7 +33,7 @@ async def with_files(workspace: Workspace, text: str, cwd: str = ".") -> str:
         except (FileProblem, UnicodeDecodeError):
             continue
         left -= files[path]
-        parts.append(prompt("mentioned", path=path, content=fenced(content.rstrip("\n"))))
+        parts.append(prompt("mentioned", path=path, content=fenced(plain(content).rstrip("\n"))))
     return "\n\n".join(parts)
 
 

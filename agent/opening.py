@@ -6,14 +6,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from agent.chat_engine import OpenEngine, engine_for
+from agent.config import load
 from agent.ending import EnvironmentProblem, WrongUsage
 from agent.journal import Journal, find, new_session_id, read, repository_lock
 from agent.options import RunOptions
 from agent.resume import Resumed
+from agent.secrets import MASK
 from agent.session import Session
 from engine.catalogue import resolve
 from engine.errors import EngineError
 from sandbox import Sandbox, SandboxError, WrongOption
+from sandbox.repository import find_repository
 
 
 @asynccontextmanager
@@ -29,7 +32,13 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
     if resumed:
         options = _merged(resumed.options, options)
     try:
-        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe, network=options.allow_network)
+        config = load(find_repository(options.repo).root)
+        sandbox = await Sandbox.open(
+            options.repo,
+            limits=config.sandbox_limits(),
+            unsafe=options.unsafe,
+            network=options.allow_network,
+        )
     except WrongOption as error:
         raise WrongUsage(str(error)) from error
     except SandboxError as error:
@@ -42,7 +51,8 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
         with repository_lock(root, session_id):
             journal = Journal.reopen(session_id) if options.resume else Journal.create(session_id)
             try:
-                yield Session(options, sandbox, engine or engine_for(options.model), journal, resumed)
+                open_engine = engine or engine_for(options.model)
+                yield Session(options, sandbox, open_engine, journal, resumed, config.approvals.rule)
             finally:
                 journal.close()
     finally:
@@ -62,4 +72,9 @@ def _merged(saved: RunOptions, given: RunOptions) -> RunOptions:
     told = {name: getattr(given, name) for name in given.model_fields_set}
     if given.kind != "session":
         told["kind"] = "fix" if saved.kind == "fix" else "run"
-    return saved.model_copy(update=told)
+    merged = saved.model_copy(update=told)
+    if any(MASK in word for word in (*(merged.command or ()), *(merged.verify or ()))):
+        raise WrongUsage(
+            "The command of this session held a secret, which its journal does not keep; start a new session."
+        )
+    return merged

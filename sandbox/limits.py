@@ -14,7 +14,9 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     seconds: float = Field(default=120.0, gt=0)
-    """Wall clock; then everything the command started is killed."""
+    """Wall clock; then everything the command started is killed. Whoever runs it may say otherwise."""
+    longest_seconds: float | None = Field(default=None, gt=0)
+    """What nobody may exceed, whatever is said for one command; None: no such limit."""
     output_bytes: int = Field(default=1_000_000, ge=1)
     """Output that is kept; of more, the head and the tail."""
     file_bytes: int = Field(default=2 << 30, ge=0)
@@ -23,9 +25,16 @@ class Limits(BaseModel):
     """Memory that is their own, of all processes of a command together."""
     processes: int = Field(default=4096, ge=8)
     """Processes and threads of a command together."""
+    disk_bytes: int = Field(default=16 << 30, ge=1 << 20)
+    """By which the free space of the workspace's disk and in-memory folders may fall while a command runs."""
     open_files: int = Field(default=4096, ge=16)
     scratch_bytes: int = Field(default=2 << 30, ge=1 << 20)
     """Size of each in-memory folder (/tmp, the home folder, ...)."""
+
+    def within(self, seconds: float | None) -> Limits:
+        """For one command, which is to end within so many seconds (None: the usual time)."""
+        wanted = self.seconds if seconds is None else max(seconds, 0.01)
+        return self.model_copy(update={"seconds": min(wanted, self.longest_seconds or wanted)})
 
 
 @dataclass(frozen=True)

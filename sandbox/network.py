@@ -14,17 +14,19 @@ from sandbox.allowed import LOCALHOST, Allowed, Entry, Target
 from sandbox.errors import SandboxError
 from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
-from sandbox.policy import Mount, Policy
+from sandbox.policy import Mount, Overlay, Policy
 from sandbox.proxy import Connection, Proxy
+from sandbox.supervisor import INSIDE_THERE
 from sandbox.toolchain import own_python
 
 PORT = 21953
 """Of the sandbox's own loopback, where its programs find the proxy; below those given out at random."""
-BRIDGE = Path(__file__).with_name("proxy_bridge.py")
-BRIDGE_INSIDE = Path("/run/ostro/proxy_bridge.py")
+BRIDGE = INSIDE_THERE / "proxy_bridge.py"
 SOCKET_INSIDE = Path("/run/ostro/proxy.sock")
 READY_WITHIN = 20.0
 CHECK_LIMITS = Limits(seconds=20, output_bytes=10_000)
+# What commands write beside it is not the bridge's: it must not be ended for that.
+BRIDGE_LIMITS = Limits(disk_bytes=1 << 60)
 DENIALS_KEPT = 100
 
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
@@ -53,7 +55,7 @@ class Network:
         """Told of each connection when it is over."""
         self._socket = socket
         self._proxy = Proxy(allowed, self._tell)
-        self._bridges: dict[tuple[Mount, ...], Service] = {}
+        self._bridges: dict[tuple[Mount | Overlay, ...], Service] = {}
         self._turn = asyncio.Lock()
 
     @classmethod
@@ -74,20 +76,19 @@ class Network:
     def extended(self, policy: Policy, environ: Mapping[str, str]) -> Policy:
         """The policy with the proxy's socket, and what programs need to find it and to trust a host."""
         variables, readable = _from_caller(environ, policy)
-        mounts = (Mount(self._socket, SOCKET_INSIDE), Mount(BRIDGE, BRIDGE_INSIDE))
         return replace(
             policy,
             environment={**policy.environment, **variables, **_environment()},
             readable=(*policy.readable, *(place for place in readable if place not in policy.readable)),
-        ).with_mounts(*mounts)
+        ).with_mounts(Mount(self._socket, SOCKET_INSIDE))
 
-    async def ready(self, launcher: Launcher, policy: Policy, limits: Limits) -> None:
+    async def ready(self, launcher: Launcher, policy: Policy) -> None:
         """Sees to a bridge in the sandbox of this policy, and to its answering. Raises SandboxError."""
         async with self._turn:
             bridge = self._bridges.get(policy.mounts)
             if bridge is not None and bridge.alive:
                 return
-            self._bridges[policy.mounts] = await self._bridge(launcher, policy, limits)
+            self._bridges[policy.mounts] = await self._bridge(launcher, policy)
 
     async def close(self) -> None:
         """Ends every connection; the listener has been told of each by then."""
@@ -99,11 +100,11 @@ class Network:
         if self.listener is not None:
             self.listener(connection)
 
-    async def _bridge(self, launcher: Launcher, policy: Policy, limits: Limits) -> Service:
+    async def _bridge(self, launcher: Launcher, policy: Policy) -> Service:
         ports = [word for entry in self.allowed.entries if entry.loopback for word in _offered(entry)]
-        start = [str(own_python()), "-I", "-S", str(BRIDGE_INSIDE)]
+        start = [str(own_python()), "-I", "-S", str(BRIDGE)]
         bridge = await launcher.service(
-            policy, [*start, str(SOCKET_INSIDE), str(PORT), *ports], cwd=policy.root, limits=limits
+            policy, [*start, str(SOCKET_INSIDE), str(PORT), *ports], cwd=policy.root, limits=BRIDGE_LIMITS
         )
         said = b""
         with contextlib.suppress(TimeoutError, ValueError):

@@ -35,6 +35,30 @@ class Mount:
 
 
 @dataclass(frozen=True)
+class Overlay:
+    """Folders of the host seen as one, later ones above earlier ones; what is written goes to `upper`."""
+
+    lower: tuple[Path, ...]
+    target: Path
+    upper: Path | None = None
+    """None: nothing can be written."""
+    work: Path | None = None
+    """An empty folder beside `upper`, for the kernel."""
+
+    @property
+    def writable(self) -> bool:
+        return self.upper is not None
+
+
+@dataclass(frozen=True)
+class Pin:
+    """What is bound onto itself for each command, so that it can be neither renamed nor replaced."""
+
+    path: Path
+    writable: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
     """One workspace's view of the machine."""
 
@@ -46,8 +70,10 @@ class Policy:
     readable: tuple[Path, ...]
     environment: Mapping[str, str]
     scratch_bytes: int
-    mounts: tuple[Mount, ...] = field(default=())
+    mounts: tuple[Mount | Overlay, ...] = field(default=())
     """The workspace, then what lies on it, in order."""
+    pins: tuple[Pin, ...] = field(default=())
+    """On top of all mounts, in order; one that does not exist is left out."""
 
     @property
     def writable(self) -> list[Path]:
@@ -55,7 +81,7 @@ class Policy:
         bound = [mount.target for mount in self.mounts if mount.writable]
         return list(dict.fromkeys([*bound, *self.hidden, self.home, Path("/dev")]))
 
-    def with_mounts(self, *mounts: Mount) -> Policy:
+    def with_mounts(self, *mounts: Mount | Overlay) -> Policy:
         return replace(self, mounts=(*self.mounts, *mounts))
 
 

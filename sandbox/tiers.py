@@ -76,8 +76,6 @@ def describe(bubblewrap: Bubblewrap | None, network: Network | None = None) -> d
             f"connections go through the proxy of your environment, {proxy}: addresses are not checked"
             for proxy in network.unchecked
         ]
-    if bubblewrap.nested and not bubblewrap.seccomp:
-        left.append("programs inside may make user namespaces of their own")
     return {
         "mechanism": " + ".join(layers),
         "tier": "A" if bubblewrap.landlock and bubblewrap.seccomp else "B",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
@@ -11,25 +10,22 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from sandbox import forks
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
-from sandbox.git_guard import Guarded, intruders, workspace_mounts
+from sandbox.git_guard import Guarded, intruders, pins
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.network import Network
-from sandbox.policy import Mount, Policy
+from sandbox.policy import Mount, Overlay, Policy
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
-from sandbox.toolchain import own_python, workspace_venvs
+from sandbox.toolchain import workspace_venvs
 
 NOTHING = Path("/dev/null")
-COPIER = Path(__file__).with_name("tree_copy.py")
-COPIER_INSIDE = Path("/run/ostro/tree_copy.py")
-FORK_INSIDE = Path("/run/ostro/fork")
-COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
-LARGEST_GIT = 64 << 20
-"""Bytes of `.git` up to which a fork has its own; a larger one is shared, read-only."""
-SHARED_FOLDERS = ("node_modules",)
+LENT_INSIDE = Path("/run/ostro/lent")
+ASIDE = ".ostro-aside"
+MOVE_ASIDE = 'for i in "$@"; do [ "$i" = "$1" ] || { rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; }; done'
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,11 @@ class Room:
     """Unix sockets in the workspace that belonged to somebody when the session began."""
     guarded: list[Guarded]
     """The repositories in the workspace when the session began."""
+    lent: Path
+    """A folder of ours that can be read inside."""
     forks: set[Workspace]
+    can: dict[str, bool]
+    """What was found out about this machine meanwhile, by name."""
     network: Network | None
     """The way to the hosts that are allowed, where there are any."""
 
@@ -53,17 +53,30 @@ class Room:
 class Workspace:
     """A working tree. Commands see it at `root`, whatever folder of the host holds it."""
 
-    def __init__(self, room: Room, source: Path, *, shared: Sequence[Mount] = ()) -> None:
+    def __init__(
+        self,
+        room: Room,
+        source: Path,
+        mounts: Sequence[Mount | Overlay] = (),
+        *,
+        ground: Path | None = None,
+    ) -> None:
         self._room = room
         self._source = source
-        self._shared = tuple(shared)
+        """Where the host finds the tree; of an overlay, what was written in it."""
+        self._ground = ground or source
+        """Of a fork, the folder to delete in the end."""
+        self._overlay = next((mount for mount in mounts if isinstance(mount, Overlay)), None)
         self.root = source if room.launcher.bubblewrap is None else room.policy.root
         """The path of the tree as programs see it: the repository's own, for a fork as well."""
-        own_git = all(mount.target.name != ".git" for mount in shared)
-        mounts = workspace_mounts(source, self.root, room.guarded, with_git=own_git)
-        if source == room.policy.root:
+        mounts = list(mounts) or [Mount(source, self.root, writable=True)]
+        self._shared = mounts[1:]
+        below = self._overlay.lower[-1] if self._overlay else source
+        if below == room.policy.root:
             mounts += [Mount(NOTHING, path) for path in room.sockets]
-        policy = replace(room.policy, root=self.root).with_mounts(*mounts, *shared)
+        mounts.append(Mount(room.lent, LENT_INSIDE))
+        held = tuple(pins(below, self.root, room.guarded))
+        policy = replace(room.policy, root=self.root, pins=held).with_mounts(*mounts)
         self._policy = policy
         self._files = Files(room.launcher, policy, room.limits)
         self._snapshots = Snapshots(room.launcher, policy, room.store, room.scratch.folder("index"))
@@ -78,21 +91,16 @@ class Workspace:
         env: Mapping[str, str] | None = None,
         stdin: bytes | None = None,
         on_output: Callable[[str], None] | None = None,
-        extra_ro: Sequence[Path] = (),
     ) -> Completed:
         """Runs a program to its end; nothing it started survives it.
 
         `cwd` is relative to the workspace. `env` comes on top of the sandbox's own environment.
-        `extra_ro` names files and folders of the host to be readable at the same path. Raises
-        SandboxError where it could not be started at all; a missing program is exit code 127.
+        Raises SandboxError where it could not be started at all; a missing program is exit code 127.
         """
-        limits = self._room.limits
-        if seconds is not None:
-            limits = limits.model_copy(update={"seconds": max(seconds, 0.01)})
-        policy = self._policy.with_mounts(*(Mount(Path(os.path.realpath(p)), p) for p in extra_ro))
-        await self._connected(policy)
+        limits = self._room.limits.within(seconds)
+        await self.connect()
         done = await self._room.launcher.run(
-            policy,
+            self._policy,
             argv,
             cwd=self._folder(cwd),
             limits=limits,
@@ -114,27 +122,39 @@ class Workspace:
 
         Raises SandboxError.
         """
-        await self._connected(self._policy)
-
-    async def _connected(self, policy: Policy) -> None:
         if self._room.network is not None:
-            await self._room.network.ready(self._room.launcher, policy, self._room.limits)
+            await self._room.network.ready(self._room.launcher, self._policy)
 
     async def _without_intruders(self) -> str:
-        """Removes what would make git run programs and was not there before; a line that says so."""
+        """Renames what would make git run programs and was not there before; a line that says so.
+
+        Not deleted: the user may have made it meanwhile.
+        """
         if self._room.launcher.bubblewrap is None:
             return ""
         found = intruders(self._source, self._room.guarded)
         if not found:
             return ""
         # Inside, because a path in the repository may lead anywhere by now.
-        remove = ["/bin/rm", "-rf", "--", *found]
-        await self._room.launcher.run(self._policy, remove, cwd=self.root, limits=self._room.limits)
+        free = {self.root / path for path in found}
+        policy = replace(self._policy, pins=tuple(pin for pin in self._policy.pins if pin.path not in free))
+        aside = ["/bin/sh", "-c", MOVE_ASIDE, "sh", ASIDE, *found]
+        await self._room.launcher.run(policy, aside, cwd=self.root, limits=self._room.limits)
         if left := intruders(self._source, self._room.guarded):
             raise SandboxError(
                 f"A command made {left[0]}, which git would act on; remove it before you run git."
             )
-        return f"\n[removed, because git would act on it: {', '.join(found)}]\n"
+        return f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(found)}]\n"
+
+    def lend(self, name: str, content: bytes) -> Path:
+        """Lays a file of Ostro's where programs inside can read it, and says where that is for them."""
+        place = self._room.lent / name
+        if not place.exists() or place.read_bytes() != content:
+            place.parent.mkdir(exist_ok=True)
+            new = place.with_name(f"{place.name}.new")
+            new.write_bytes(content)
+            new.replace(place)
+        return (self._room.lent if self._room.launcher.bubblewrap is None else LENT_INSIDE) / name
 
     async def read(self, path: str) -> bytes:
         """A regular file's content. Raises FileProblem."""
@@ -201,51 +221,64 @@ class Workspace:
     async def fork(self) -> Workspace:
         """A copy of the tree as it is now, seen by its commands at the same path.
 
-        Virtual environments and node_modules right below the root are shared read-only, and so is
-        a large `.git`.
+        As an overlay, where the kernel and bubblewrap let: then a file that neither side has written since
+        is still the same one. Else as a copy (see `sandbox.forks`).
         """
-        launcher = self._room.launcher
-        target = self._room.scratch.folder("fork")
-        shared = self._shared_by_forks()
-        script, into = COPIER_INSIDE, FORK_INSIDE
-        if launcher.bubblewrap is None:
-            # Without mounts nothing can be shared.
-            shared, script, into = [], COPIER, target
-        policy = self._policy.with_mounts(Mount(COPIER, script), Mount(target, into, writable=True))
-        names = [mount.target.name for mount in shared]
-        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(self.root), str(into), *names]
-        try:
-            done = await launcher.run(policy, argv, cwd=self.root, limits=COPY_LIMITS)
-            if done.exit_code != 0:
-                why = done.stdout.text().strip().splitlines() or ["no reason given"]
-                raise SandboxError(f"The workspace could not be copied: {why[-1]}.")
-            fork = Workspace(self._room, target, shared=shared)
-        except BaseException:
-            await asyncio.to_thread(remove_tree, target)
-            raise
-        self._room.forks.add(fork)
-        return fork
+        if self._overlay is None and (fork := await self._overlaid()) is not None:
+            return fork
+        return await self._copied()
 
     async def discard(self) -> None:
-        """Ends a fork: its file server stops and its copy is deleted. The repository itself stays."""
+        """Ends a fork: what runs in it stops and its files are deleted. The repository itself stays."""
         await self.close()
         if self not in self._room.forks:
             return
         self._room.forks.discard(self)
-        await asyncio.to_thread(remove_tree, self._source)
+        await asyncio.to_thread(remove_tree, self._ground)
 
     async def close(self) -> None:
+        """Ends what still runs in it."""
         await self._files.close()
+        await self._room.launcher.release(self._policy)
 
-    def _shared_by_forks(self) -> list[Mount]:
-        names = [venv.name for venv in workspace_venvs(self._source)]
-        names += [name for name in SHARED_FOLDERS if _is_folder(self._source / name)]
-        if _is_folder(self._source / ".git") and _larger(self._source / ".git", LARGEST_GIT):
-            names.append(".git")
-        mounts = [Mount(self._source / name, self.root / name) for name in names]
-        taken = {mount.target for mount in self._shared}
-        # A fork's fork shares with the same original.
-        return [*self._shared, *(mount for mount in mounts if mount.target not in taken)]
+    async def _overlaid(self) -> Workspace | None:
+        """None where overlays cannot be had here."""
+        room = self._room
+        if room.launcher.bubblewrap is None or not room.can.get("overlay", True):
+            return None
+        ground = room.scratch.folder("fork")
+        overlay = forks.overlay(self._source, ground, self.root)
+        fork = Workspace(room, ground / forks.UPPER, [overlay], ground=ground)
+        try:
+            await room.launcher.stand(fork._policy)
+        except SandboxError:
+            room.can["overlay"] = False
+            await asyncio.to_thread(remove_tree, ground)
+            return None
+        except BaseException:
+            await asyncio.to_thread(remove_tree, ground)
+            raise
+        room.forks.add(fork)
+        return fork
+
+    async def _copied(self) -> Workspace:
+        room, ground = self._room, self._room.scratch.folder("fork")
+        # A copy's copy shares with the same original.
+        shared = self._shared or ([] if self._overlay else forks.shared(self._source, self.root))
+        if room.launcher.bubblewrap is None:
+            shared = []  # without mounts nothing can be
+        seen = self._policy
+        if self._overlay is not None:
+            # Its upper folder is in use: looked at from elsewhere, it has to be one of the lower ones.
+            seen = replace(seen, mounts=tuple(map(forks.read_only, seen.mounts)))
+        try:
+            await forks.copy(room.launcher, seen, ground, [mount.target.name for mount in shared])
+        except BaseException:
+            await asyncio.to_thread(remove_tree, ground)
+            raise
+        fork = Workspace(room, ground, [Mount(ground, self.root, writable=True), *shared], ground=ground)
+        room.forks.add(fork)
+        return fork
 
     def _folder(self, cwd: str) -> Path:
         relative = os.path.relpath(cwd, self.root) if os.path.isabs(cwd) else os.path.normpath(cwd)
@@ -270,18 +303,3 @@ def _entries(found: list[list[Any]]) -> list[Entry]:
 def _parents(name: str) -> list[str]:
     parts = name.split("/")[:-1]
     return ["/".join(parts[: i + 1]) for i in range(len(parts))]
-
-
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
-def _larger(folder: Path, limit: int) -> bool:
-    total = 0
-    for here, _folders, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):  # git removes its locks and temporary files
-                total += os.lstat(os.path.join(here, name)).st_size
-            if total > limit:
-                return True
-    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -24,9 +25,17 @@ class OutputStore:
     re-read what it was shown before.
     """
 
-    def __init__(self, folder: Path | None = None, *, limit: int = _TOTAL_CHARACTERS) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        limit: int = _TOTAL_CHARACTERS,
+        written: Callable[[str], str] = lambda text: text,
+    ) -> None:
+        """`written` gives what the files are to hold of a text."""
         self._texts: OrderedDict[str, str] = OrderedDict()
         self._limit = limit
+        self._written = written
         self._size = 0
         self._last = 0
         self._folder = folder
@@ -43,7 +52,7 @@ class OutputStore:
         self._last += 1
         output_id = f"o{self._last}"
         if self._folder is not None:
-            _write(self._folder / f"{output_id}.txt", text)
+            _write(self._folder / f"{output_id}.txt", self._written(text))
         self._hold(output_id, text)
         return output_id
 

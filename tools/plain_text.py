@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 # A string sequence (OSC, SOS, PM, APC) ends with BEL or ST and never holds a line feed; without its end
@@ -24,23 +25,45 @@ _UNFINISHED = re.compile(
 )
 _HELD_AT_MOST = 8_192
 
-# C0 (but tab and line feed), DEL, C1, and the bidirectional controls that make text read as another.
-_CONTROLS = {
-    code: None
-    for code in (*range(0x20), *range(0x7F, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A))
-    if code not in (0x09, 0x0A)
-}
+# Takes no place on a screen, yet turns text around, joins or hides it: bidirectional marks, zero-width
+# characters, fillers, tags. Variation selectors of emoji stay.
+_INVISIBLE = (
+    "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff"
+    "\uffa0\ufff9-\ufffb\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff"
+)
+_CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
+_UNSEEN = re.compile(f"[{_CONTROL}{_INVISIBLE}]")
+_MADE_VISIBLE = re.compile(rf"\\+(?=[uU{_CONTROL}{_INVISIBLE}])|[{_CONTROL}{_INVISIBLE}]")
 
 
 def plain(text: str) -> str:
-    """`text` without terminal escapes and control characters; tabs and line feeds stay.
+    """`text` without terminal escapes, control and invisible characters; tabs and line feeds stay.
 
     CR LF and a lone CR become a line feed, so that overwritten text stays visible. Idempotent.
     """
-    if text.isprintable():
+    if text.isascii() and text.isprintable():
         return text
     text = _ESCAPE.sub("", text)
-    return text.replace("\r\n", "\n").replace("\r", "\n").translate(_CONTROLS)
+    return _UNSEEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def visible(text: str) -> str:
+    """`text` with what `plain` would take out written as `\\u202e`; tabs and line feeds stay.
+
+    No two texts look the same: a backslash that stands before such a character or a `u` is doubled.
+    """
+    return _MADE_VISIBLE.sub(lambda found: _shown(found[0]), text)
+
+
+def json_escaped(text: str) -> str:
+    """JSON text that means the same and drives no terminal: what is not seen is a JSON escape in it."""
+    return _UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1] if found[0] != "\x7f" else "\\u007f", text)
+
+
+def _shown(found: str) -> str:
+    if found[0] == "\\":
+        return found * 2
+    return f"\\u{ord(found):04x}" if ord(found) <= 0xFFFF else f"\\U{ord(found):08x}"
 
 
 class PlainStream:

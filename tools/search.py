@@ -77,10 +77,10 @@ async def _by_program(args: SearchArguments, path: str, ctx: ToolContext) -> Com
         "total": _TOTAL + 1,
         "longest": 4 * _LONGEST,
     }
+    program = ctx.workspace.lend(_PROGRAM.name, _PROGRAM.read_bytes())
     return await ctx.workspace.run(
-        [str(own_python()), "-I", "-S", str(_PROGRAM)],
+        [str(own_python()), "-I", "-S", str(program)],
         stdin=json.dumps(asked).encode("ascii"),
-        extra_ro=[_PROGRAM],
         seconds=_SECONDS,
     )
 

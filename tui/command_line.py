@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agent.ending import Ending, WrongUsage
-from tui.standard_output import flush, settle
+from agent.ending import Ending, EnvironmentProblem, WrongUsage
+from tui.standard_output import flush, say, settle
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 unsolved or a limit was reached, 2 wrong usage, 3 environment (no model, no
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _said(ending: Ending) -> int:
-    print(f"ostro: {ending.reason}", file=sys.stderr)
+    say(f"ostro: {ending.reason}", sys.stderr)
     return ending.exit_code
 
 
@@ -121,6 +121,7 @@ def _parser() -> Parser:
     fix.set_defaults(handler=_fix)
 
     _models(commands)
+    _trust(commands)
     _sessions(commands)
 
     doctor = commands.add_parser("doctor", help="what this machine has of what Ostro needs")
@@ -170,6 +171,15 @@ def _models(commands: Any) -> None:
     show.add_argument("ref", metavar="REF", help="a catalogue name or a GGUF file")
     show.add_argument("--json", action="store_true", help="one JSON object")
     models.set_defaults(handler=_models_command)
+
+
+def _trust(commands: Any) -> None:
+    trust = commands.add_parser("trust", help="let a repository's AGENTS.md tell the model how to work in it")
+    trust.add_argument("path", nargs="?", metavar="PATH", type=Path, help="a folder in it (default: here)")
+    what = trust.add_mutually_exclusive_group()
+    what.add_argument("--remove", action="store_true", help="trust it no longer")
+    what.add_argument("--list", action="store_true", help="print the trusted repositories")
+    trust.set_defaults(handler=_trust_command)
 
 
 def _sessions(commands: Any) -> None:
@@ -268,8 +278,7 @@ def _models_command(arguments: argparse.Namespace) -> int:
             return pull_model(arguments.name)
         return show_model(arguments.ref, as_json=arguments.json)
     except EngineError as error:
-        print(f"ostro: {error}", file=sys.stderr)
-        return 3
+        raise EnvironmentProblem(str(error)) from error
 
 
 def _sessions_command(arguments: argparse.Namespace) -> int:
@@ -278,6 +287,16 @@ def _sessions_command(arguments: argparse.Namespace) -> int:
     if arguments.verb == "list":
         return list_sessions(as_json=arguments.json)
     return show_session(arguments.session, as_json=arguments.json)
+
+
+def _trust_command(arguments: argparse.Namespace) -> int:
+    from tui.trust import list_trusted, trust_repository
+
+    if arguments.list:
+        if arguments.path:
+            raise WrongUsage("--list takes no PATH; leave it out.")
+        return list_trusted()
+    return trust_repository(arguments.path or Path("."), remove=arguments.remove)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

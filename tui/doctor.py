@@ -19,6 +19,8 @@ from engine.errors import EngineError
 from engine.locations import meeting
 from sandbox import Sandbox, SandboxError
 from sandbox.repository import find_repository
+from tui.printer import one_line
+from tui.standard_output import say
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def doctor(*, as_json: bool = False) -> int:
     else:
         for finding in findings:
             mark = "ok     " if finding.ok else "missing" if finding.needed else "-      "
-            print(f"{mark}  {finding.name:<16}{finding.detail}")
+            say(f"{mark}  {finding.name:<16}{one_line(finding.detail, 2000)}")
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 3
 
 

@@ -10,6 +10,7 @@ import traceback
 
 from agent.ending import Ending, EnvironmentProblem, Fault
 from agent.journal import state_folder
+from agent.secrets import masked
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -23,7 +24,7 @@ def fault() -> Ending:
     path = state_folder() / "faults" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        path.write_text(traceback.format_exc(), encoding="utf-8")
+        path.write_text(masked(traceback.format_exc()), encoding="utf-8")
     except OSError:
         return Fault("Ostro failed by a mistake of its own, and could not write down its details.")
     return Fault(f"Ostro failed by a mistake of its own; {path} holds the details.")

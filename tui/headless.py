@@ -18,9 +18,10 @@ from agent.events import AnyEvent, End
 from agent.opening import open_session
 from agent.options import RunOptions
 from agent.session import Session
+from tools.plain_text import json_escaped
 from tui.fault import fault
 from tui.printer import SAID_ON_STDERR, TextPrinter
-from tui.standard_output import let_go, unwritable
+from tui.standard_output import let_go, say, unwritable
 
 
 class Printer(Protocol):
@@ -40,9 +41,9 @@ class JsonPrinter:
 
 
 def json_line(event: AnyEvent) -> bytes:
-    """UTF-8, one line; what is no text (half of a surrogate pair) stays as a JSON escape."""
+    """UTF-8, one line. What is no text (half of a surrogate pair) or not seen stays as a JSON escape."""
     text = json.dumps(event.model_dump(mode="json"), ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+    return json_escaped(text).encode("utf-8", "backslashreplace") + b"\n"
 
 
 def printer_for(as_json: bool) -> Printer:
@@ -69,7 +70,7 @@ def refuse(ending: Ending, *, as_json: bool) -> int:
     end = ending.event()
     if as_json:
         printer_for(True).show(end)
-    print(f"ostro: {end.reason}", file=sys.stderr)
+    say(f"ostro: {end.reason}", sys.stderr)
     return end.exit_code
 
 
@@ -112,7 +113,7 @@ class Headless:
         self._write_folder(self._end)
         as_json = isinstance(self._printer, JsonPrinter)
         if self._end.reason and (as_json or self._end.outcome in SAID_ON_STDERR):
-            print(f"ostro: {self._end.reason}", file=sys.stderr)
+            say(f"ostro: {self._end.reason}", sys.stderr)
         return self._end.exit_code
 
     def _listen(self) -> None:
@@ -174,4 +175,4 @@ class Headless:
             (self._folder / "result.json").write_bytes(json_line(end))
             (self._folder / "patch.diff").write_bytes(end.patch.encode("utf-8", "surrogateescape"))
         except OSError as error:
-            print(f"ostro: {self._folder} cannot be written ({error.strerror}).", file=sys.stderr)
+            say(f"ostro: {self._folder} cannot be written ({error.strerror}).", sys.stderr)

@@ -8,6 +8,8 @@ import time
 
 from engine.catalogue import CATALOGUE, DEFAULT_MODEL, describe, installed, resolve
 from engine.pull import Progress, pull
+from tui.printer import one_line
+from tui.standard_output import say
 
 MEGABYTE = 1_000_000
 
@@ -29,21 +31,21 @@ def list_models(*, as_json: bool = False) -> int:
         else:
             state = "here" if here else "not pulled"
             default = "  (default)" if model.name == DEFAULT_MODEL else ""
-            print(f"{model.name:<22}{model.bytes / MEGABYTE:>7,.0f} MB  {state:<12}{model.title}{default}")
+            say(f"{model.name:<22}{model.bytes / MEGABYTE:>7,.0f} MB  {state:<12}{model.title}{default}")
     return 0
 
 
 def pull_model(name: str) -> int:
     """Fetches a catalogue model where it is not here yet. Raises EngineError."""
     if installed(name):
-        print(f"{name} is here: {resolve(name)}")
+        say(f"{name} is here: {resolve(name)}")
         return 0
     progress = _PullProgress(name)
     try:
         path = pull(name, progress.show)
     finally:
         progress.close()
-    print(f"{name} is here: {path}")
+    say(f"{name} is here: {path}")
     return 0
 
 
@@ -55,14 +57,14 @@ def show_model(ref: str, *, as_json: bool = False) -> int:
         return 0
     for name, value in facts.items():
         if value is not None:
-            print(f"{name.replace('_', ' '):<14}{_readable(value)}")
+            say(f"{name.replace('_', ' '):<14}{_readable(value)}")
     return 0
 
 
 def _readable(value: object) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_readable(count)}" for key, count in value.items())
-    return f"{value:,}" if isinstance(value, int) else str(value)
+        return ", ".join(f"{one_line(str(key))} {_readable(count)}" for key, count in value.items())
+    return f"{value:,}" if isinstance(value, int) else one_line(str(value), 1000)
 
 
 class _PullProgress:

@@ -25,6 +25,7 @@ from tools.plain_text import PlainStream, plain
 from tui.blocks import block_for
 from tui.fault import fault
 from tui.printer import one_line
+from tui.standard_output import say
 
 GRACE = 0.5
 """Seconds in which a key cannot answer a question that just came up: it was meant for the prompt."""
@@ -40,12 +41,15 @@ def run_screen(options: RunOptions, engine: OpenEngine | None = None) -> int:
     app = SessionScreen(options, engine)
     code = app.run()
     if app.last_words:
-        print(plain(app.last_words), file=sys.stderr)
+        say(app.last_words, sys.stderr)
     return 70 if code is None else code
 
 
-class ApprovalQuestion(Static, can_focus=True):
-    """One question at a time; y allows, n denies, after a moment in which neither does."""
+class ApprovalQuestion(VerticalScroll, can_focus=True):
+    """One question at a time; y allows, n denies, after a moment in which neither does.
+
+    All that would run can be scrolled to; what is asked stays above it.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "allow"),
@@ -53,13 +57,21 @@ class ApprovalQuestion(Static, can_focus=True):
     ]
 
     def __init__(self) -> None:
-        super().__init__(id="approval", markup=False)
+        super().__init__(id="approval")
         self._call = ""
         self._since = 0.0
 
+    def compose(self) -> ComposeResult:
+        yield Static(id="wanted", markup=False)
+
     def ask(self, approval: events.Approval) -> None:
         self._call, self._since = approval.id, time.monotonic()
-        self.update(f"Allow this?  {plain(approval.what)}\n[y] yes   [n] no")
+        text = plain("\n".join(filter(None, [approval.what, approval.detail])))
+        lines = text.count("\n") + 1
+        scrolls = f"   {lines} lines, ↑ ↓" if lines > 1 else ""
+        self.border_title = f"Allow this?  \\[y] yes   \\[n] no{scrolls}"
+        self.query_one("#wanted", Static).update(text)
+        self.scroll_home(animate=False)
         self.add_class("asking")
         self.focus()
 
@@ -116,7 +128,7 @@ class SessionScreen(App[int]):
         if not text or not self._session:
             return
         submitted.input.clear()
-        self._add(text, "user")
+        self._add(plain(text), "user")
         self._session.send(SendMessage(text=text))
         self._say("working")
 

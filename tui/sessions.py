@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 from agent.ending import Ending
 from agent.events import EVENT
 from agent.journal import Record, find, read, sessions_folder
-from tui.headless import json_line
-from tui.printer import TextPrinter
+from tui.headless import printer_for
+from tui.printer import one_line
+from tui.standard_output import say
 
 
 @dataclass(frozen=True)
@@ -34,22 +34,18 @@ def list_sessions(*, as_json: bool = False) -> int:
         if as_json:
             print(json.dumps(vars(summary)))
         else:
-            print(f"{summary.session}  {summary.outcome:<12}{summary.repo}  {summary.task[:60]}")
+            repo, task = one_line(summary.repo, 1000), one_line(summary.task, 60)
+            say(f"{summary.session}  {summary.outcome:<12}{repo}  {task}")
     return 0
 
 
 def show_session(session: str, *, as_json: bool = False) -> int:
     """Prints the events of a session again. Raises WrongUsage where there is none of that name."""
-    printer = None if as_json else TextPrinter(sys.stdout)
+    printer = printer_for(as_json)
     for record in read(find(session)):
         if record["kind"] != "event":
             continue
-        event = EVENT.validate_python(record["event"])
-        if printer:
-            printer.show(event)
-        else:
-            sys.stdout.buffer.write(json_line(event))
-    sys.stdout.flush()
+        printer.show(EVENT.validate_python(record["event"]))
     return 0
 
 

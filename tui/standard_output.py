@@ -1,11 +1,20 @@
-"""Standard output that cannot be written: its reader went away, or what it leads to is full."""
+"""Standard output and standard error: what may be said there, and what happens where it cannot be written."""
 
 from __future__ import annotations
 
 import os
 import sys
+from typing import TextIO
 
 from agent.ending import EnvironmentProblem
+from tools.plain_text import plain
+
+
+def say(text: str, stream: TextIO | None = None) -> None:
+    """Prints a line; what is no text, or drives a terminal (in a path, a name, an error), is left out."""
+    stream = stream or sys.stdout
+    encoding = (stream and stream.encoding) or "utf-8"
+    print(plain(text).encode(encoding, "replace").decode(encoding), file=stream)
 
 
 def unwritable(error: OSError) -> EnvironmentProblem:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
+
+_PLACE = re.compile(r"\{(\w+)\}")
 
 
 @cache
@@ -12,8 +15,5 @@ def _template(name: str) -> str:
 
 
 def prompt(name: str, **values: str) -> str:
-    """The text of `<name>.md`, each `{key}` replaced; nothing else in it is interpreted."""
-    text = _template(name)
-    for key, value in values.items():
-        text = text.replace("{" + key + "}", value)
-    return text
+    """The text of `<name>.md`, each `{key}` replaced; neither the rest nor a value is interpreted."""
+    return _PLACE.sub(lambda place: values.get(place[1], place[0]), _template(name))

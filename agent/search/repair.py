@@ -9,6 +9,7 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
+from agent.asking import Wish
 from agent.ending import Refused
 from agent.events import AnyEvent, Candidate, EffortChange, Warn
 from agent.search.batch import Batch, SearchEngine
@@ -138,7 +139,7 @@ class Repair:
         """Writes the edit into the workspace and runs the command there; takes it back where that fails."""
         session, original = self._session, self._case.originals[edit.file]
         what = f"change {edit.file}"
-        if why := await session.approvals.denial("repair", what):
+        if why := await session.approvals.denial(Wish("repair", "edit", True, None, what)):
             raise Refused(f"A change of {edit.file} would repair it, but {why}.", verified=False)
         if await session.workspace.read(edit.file) != original:
             session.emit(Warn(text=f"{edit.file} was changed by someone else meanwhile; it is left alone."))

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-import shutil
-import tempfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,28 +57,26 @@ async def trace(
 
     None where nothing could be traced: another language, an isolated interpreter, a crash.
     """
-    folder = Path(tempfile.mkdtemp(prefix="ostro-trace-"))
-    try:
-        shutil.copyfile(line_tracer.__file__, folder / f"{PLUGIN}.py")
-        env = {
-            **QUIET,
-            "PYTHONPATH": await _python_path(workspace, folder),
-            "OSTRO_TRACE_ROOT": str(workspace.root),
-            "OSTRO_TRACE_SECONDS": f"{seconds:.1f}",
-            "OSTRO_TRACE_FIRST": json.dumps(list(failing)),
-        }
-        if pytest is not None:
-            argv = pytest.select(selected)
-            env["PYTEST_ADDOPTS"] = f"-p {PLUGIN}"
-        else:
-            argv = list(command)
-            (folder / "sitecustomize.py").write_text(_SITECUSTOMIZE)
-            if is_unittest(command):
-                env["OSTRO_TRACE_UNITTEST"] = "1"
-        completed = await workspace.run(argv, cwd=cwd, env=env, seconds=seconds + 5, extra_ro=[folder])
-        return parse_trace(completed)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    ours = {f"{PLUGIN}.py": Path(line_tracer.__file__).read_bytes()}
+    env = {
+        **QUIET,
+        "OSTRO_TRACE_ROOT": str(workspace.root),
+        "OSTRO_TRACE_SECONDS": f"{seconds:.1f}",
+        "OSTRO_TRACE_FIRST": json.dumps(list(failing)),
+    }
+    if pytest is not None:
+        argv = pytest.select(selected)
+        env["PYTEST_ADDOPTS"] = f"-p {PLUGIN}"
+    else:
+        argv = list(command)
+        ours["sitecustomize.py"] = _SITECUSTOMIZE.encode()
+        if is_unittest(command):
+            env["OSTRO_TRACE_UNITTEST"] = "1"
+    # A folder for each set of files: a test run by pytest has no use for our `sitecustomize`.
+    lent = [workspace.lend(f"tracer-of-{len(ours)}/{name}", content) for name, content in ours.items()]
+    env["PYTHONPATH"] = await _python_path(workspace, lent[0].parent)
+    completed = await workspace.run(argv, cwd=cwd, env=env, seconds=seconds + 5)
+    return parse_trace(completed)
 
 
 async def _python_path(workspace: Workspace, folder: Path) -> str:

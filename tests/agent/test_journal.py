@@ -11,7 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.ending import EnvironmentProblem, WrongUsage
+from agent.events import Text, ToolOutput, Warn
 from agent.journal import Journal, find, new_session_id, read, repository_lock
+from agent.secrets import MASK
+from engine.request import Message
 from tests.agent.running import ROOT
 
 
@@ -132,3 +135,54 @@ def test_every_record_is_one_json_line():
 
     for line in journal.path.read_text("utf-8").removesuffix("\n").split("\n"):
         assert json.loads(line)["kind"] == "event"
+
+
+SECRET = "ghp_" + "a1B2" * 9
+SAID = f"The token is {SECRET}."
+
+
+def test_secrets_are_masked_in_every_record():
+    journal = Journal.create()
+    journal.append("fault", traceback=SAID)
+    journal.append("event", event={"type": "tool_call", "arguments": {"id": SECRET, SECRET: [SECRET]}})
+    journal.append("options", options={"repo": "/r", "command": ["curl", SECRET]})
+    journal.close()
+
+    assert SECRET not in journal.path.read_text("utf-8") and SECRET[:20] not in journal.path.read_text(
+        "utf-8"
+    )
+    assert read(journal.path)[0]["traceback"] == f"The token is {MASK}."
+    assert read(journal.path)[2]["options"] == {"repo": "/r", "command": ["curl", MASK]}
+
+
+def test_a_message_with_a_secret_loses_the_token_ids_that_spell_it():
+    journal = Journal.create()
+    for text in ("Nothing to hide.", SAID):
+        journal.append(
+            "message", message=Message(role="assistant", content=text, token_ids=tuple(map(ord, text)))
+        )
+    plain, secret = [Message.model_validate(record["message"]) for record in read(journal.path)]
+
+    assert plain.token_ids == tuple(map(ord, "Nothing to hide."))
+    assert (secret.content, secret.token_ids) == (f"The token is {MASK}.", None)
+
+
+def test_a_secret_that_streams_in_pieces_is_masked():
+    journal = Journal.create()
+    for piece in SAID:
+        journal.append_event(Text(text=piece))
+    journal.append_event(ToolOutput(id="a", text=SECRET[:9]))
+    journal.append_event(ToolOutput(id="b", text=SECRET[9:]))
+    journal.append_event(Warn(text="over"))
+
+    events = [record["event"] for record in read(journal.path)]
+    assert [event["type"] for event in events] == ["text"] * len(SAID) + ["tool_output"] * 2 + ["warning"]
+    assert "".join(event["text"] for event in events if event["type"] == "text") == f"The token is {MASK}."
+
+
+def test_what_streams_is_written_when_the_journal_closes():
+    journal = Journal.create()
+    journal.append_event(Text(text="half an ans"))
+    journal.close()
+
+    assert texts(journal.path) == ["half an ans"]

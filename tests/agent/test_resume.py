@@ -156,3 +156,34 @@ async def test_fix_goes_on_as_fix(git_repo: GitRepo):
 
     assert (again.end.outcome, again.end.verified) == ("done", True)
     assert [step.phase for step in again.of(events.Step)] == ["verify"]
+
+
+SECRET = "ghp_" + "a1B2" * 9
+
+
+async def test_a_secret_is_masked_in_the_journal_and_nowhere_else(git_repo: GitRepo):
+    repo = git_repo({})
+    write = call("write", path=".env", content=f"TOKEN={SECRET}\n")
+    many = call("shell", command=f"echo {SECRET}; seq 1 9000")
+    first = await run(repo, [write, many, say(f"I wrote {SECRET}.")])
+
+    assert (repo / ".env").read_text() == f"TOKEN={SECRET}\n" and SECRET in first.end.patch
+    kept = [path.read_bytes() for path in find(first.session).parent.rglob("*") if path.is_file()]
+    assert len(kept) == 2 and not any(SECRET.encode() in content for content in kept)
+    spelled = str(list(map(ord, SECRET)))[1:-1].replace(" ", "")
+    assert not any(spelled.encode() in content for content in kept)
+
+    again = await run(repo, [say("Go on.")], resume=first.session, max_steps=9)
+    assert again.end.outcome == "done" and again.end.patch == first.end.patch
+    told = [message for request in again.engine.requests for message in request.messages]
+    assert not any(SECRET in message.content for message in told)
+
+
+async def test_a_command_whose_secret_was_not_kept_is_not_run_masked(git_repo: GitRepo):
+    repo = git_repo({})
+    first = await run(repo, [say("Done.")], verify=["sh", "-c", f": {SECRET}; true"])
+    with pytest.raises(WrongUsage, match="held a secret"):
+        await run(repo, [], resume=first.session)
+
+    again = await run(repo, [say("Done.")], resume=first.session, verify=["true"])
+    assert again.end.outcome == "done"

@@ -186,7 +186,7 @@ async def test_an_interrupt_ends_the_turn_and_not_the_session(git_repo: GitRepo)
 @pytest.mark.parametrize("allow", [True, False])
 async def test_a_person_is_asked(git_repo: GitRepo, allow: bool):
     repo = git_repo({})
-    engine = ScriptedEngine([call("write", path="a.txt", content="x"), say("So.")])
+    engine = ScriptedEngine([call("shell", command="touch a.txt; git commit"), say("So.")])
 
     def react(event: events.AnyEvent) -> Command | None:
         match event:
@@ -202,8 +202,35 @@ async def test_a_person_is_asked(git_repo: GitRepo, allow: bool):
         seen = await drive(session, react)
 
     assert (repo / "a.txt").exists() is allow
-    assert end_of(seen).denied == ([] if allow else ["write a.txt"])
+    assert end_of(seen).denied == ([] if allow else ["shell touch a.txt; git commit"])
     assert end_of(seen).exit_code == (0 if allow else 4)
+
+
+async def test_in_a_session_nothing_asks_that_stays_inside(git_repo: GitRepo):
+    repo = git_repo({"a.txt": "x\n"})
+    made = [
+        call("read", path="a.txt"),
+        call("write", path="b.txt", content="y\n"),
+        call("edit", path="a.txt", old="x", new="z"),
+        call("shell", command="git add --all && git stash list && git diff"),
+        say("So."),
+    ]
+    engine = ScriptedEngine(made)
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="go")
+            case events.UsageEvent() if len(engine.requests) == len(made):
+                return Stop()
+        return None
+
+    async with session_of(repo, engine, kind="session", task=None, approve="ask") as session:
+        assert session.sandbox.describe()["tier"] in ("A", "B")
+        seen = await drive(session, react)
+
+    assert not [event for event in seen if isinstance(event, events.Approval)]
+    assert end_of(seen).changed_files == ["a.txt", "b.txt"]
 
 
 async def test_a_session_without_start_is_no_resume(git_repo: GitRepo):

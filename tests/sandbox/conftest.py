@@ -52,6 +52,17 @@ def repo(tmp_path: Path, home: Path) -> Path:
     return folder
 
 
+def processes() -> list[int]:
+    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 Opener = Callable[..., Awaitable[Sandbox]]
 
 

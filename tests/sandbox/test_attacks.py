@@ -16,7 +16,7 @@ import pytest
 
 from sandbox import Limits, Sandbox
 
-from .conftest import SECRET, Opener
+from .conftest import SECRET, Opener, command_line, processes
 
 ROOT = os.getuid() == 0
 root_only = pytest.mark.skipif(not ROOT, reason="only root could do this without a sandbox")
@@ -241,7 +241,7 @@ async def test_nothing_survives(place: tuple[Sandbox, bool], script: str, tmp_pa
     mark = f"98765.{os.getpid()}{time.monotonic_ns() % 10**6}"
     done = await box.workspace.run(["sh", "-c", script.format(mark=mark, hang=f"sleep {mark}")], seconds=1)
     assert done.timed_out is ("{hang}" in script)
-    left = [pid for pid in _processes() if mark.encode() in _command_line(pid)]
+    left = [pid for pid in processes() if mark.encode() in command_line(pid)]
     for pid in left:
         os.kill(pid, 9)
     # A process group is all that a bare run has: whoever leaves the group stays.
@@ -271,8 +271,8 @@ async def test_nothing_survives_a_killed_agent(box: Sandbox, repo: Path) -> None
     agent.kill()
     await agent.wait()
     deadline = time.monotonic() + 5
-    while left := [p for p in _processes() if any(m in _command_line(p) + b"\0" for m in of_agent)]:
-        assert time.monotonic() < deadline, [_command_line(p) for p in left]
+    while left := [p for p in processes() if any(m in command_line(p) + b"\0" for m in of_agent)]:
+        assert time.monotonic() < deadline, [command_line(p) for p in left]
         await asyncio.sleep(0.05)
 
 
@@ -341,6 +341,29 @@ async def test_a_file_over_the_limit_is_named(open_sandbox: Opener) -> None:
     assert "[stopped, because a file grew over 1 MiB]" in done.output
 
 
+FILLERS = {
+    "files": "i=0; while [ $i -lt 200 ]; do head -c 1000000 /dev/zero > f$i; i=$((i+1)); done; sleep 20",
+    "deleted and open": "exec 3> f; rm f; head -c 200000000 /dev/zero >&3; sleep 20",
+    "in memory": "head -c 200000000 /dev/zero > /tmp/f; sleep 20",
+}
+
+
+@pytest.mark.parametrize("filler", FILLERS)
+async def test_the_disk_is_not_filled(open_sandbox: Opener, filler: str) -> None:
+    box = await open_sandbox(limits=Limits(disk_bytes=100 << 20))
+    done = await box.workspace.run(["sh", "-c", FILLERS[filler]], seconds=20)
+    assert "[stopped, because more than 100 MiB of the disk were gone since it began]" in done.output
+    assert not done.timed_out
+
+
+async def test_shared_memory_counts_and_is_gone_afterwards(open_sandbox: Opener) -> None:
+    box = await open_sandbox(limits=Limits(memory_bytes=100 << 20))
+    done = await box.workspace.run(["sh", "-c", "head -c 200000000 /dev/zero > /dev/shm/f; sleep 20"])
+    assert "more than 100 MiB of memory]" in done.output
+    await box.workspace.run(["touch", "/dev/shm/left"])
+    assert (await box.workspace.run(["ls", "/dev/shm"])).output == ""
+
+
 PATH_SOCKET = """
 import socket, sys
 s = socket.socket(socket.AF_UNIX)
@@ -369,14 +392,3 @@ def _launchers(repo: Path) -> dict[str, bytes]:
     return {
         str(p): p.read_bytes() for p in [git / "config", *sorted((git / "hooks").glob("*"))] if p.is_file()
     }
-
-
-def _processes() -> list[int]:
-    return [int(name) for name in os.listdir("/proc") if name.isdigit()]
-
-
-def _command_line(pid: int) -> bytes:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""

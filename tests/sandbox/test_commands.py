@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import os
 import shutil
 import sys
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from sandbox import NoSandbox, NotARepository, Sandbox, SandboxError
+from sandbox import Limits, NoSandbox, NotARepository, Sandbox, SandboxError
 from sandbox import bubblewrap as bubblewrap_module
+from sandbox.policy import Mount
+from sandbox.toolchain import own_python
 
 from .conftest import Opener, git, make_venv
 
@@ -215,102 +215,14 @@ async def test_a_hostile_venv_shows_nothing(repo: Path, open_sandbox: Opener, ho
     assert ".ssh" not in shown.output.splitlines()
 
 
-async def test_fork_is_apart(box: Sandbox, repo: Path) -> None:
-    os.mkfifo(repo / "pipe")
-    (repo / "link").symlink_to("/etc/passwd")
-    (repo / "README.md").chmod(0o755)
-    start = await box.workspace.snapshot()
-    fork = await box.workspace.fork()
-    assert fork.root == box.workspace.root == repo
-    await fork.write("README.md", b"the fork's\n")
-    await fork.run(["sh", "-c", "echo x > extra; rm src/calc.py; pwd"])
-    assert (repo / "README.md").read_text() == "read me\n"
-    assert (repo / "src" / "calc.py").exists()
-    seen = await fork.run(["sh", "-c", "pwd; ls; stat -c %a README.md; readlink link; git status --short"])
-    assert seen.output.startswith(f"{repo}\nREADME.md\nextra\nlink\nsrc\n755\n/etc/passwd\n")
-    assert " D src/calc.py" in seen.output
-    # Both share one store: the fork's patch can be applied to the workspace.
-    end = await fork.snapshot()
-    assert await fork.changed(start, end) == ["README.md", "extra", "src/calc.py"]
-    second = await fork.fork()
-    assert await second.read("README.md") == b"the fork's\n"
-    await fork.discard()
-    assert await second.read("README.md") == b"the fork's\n"
-    await box.workspace.restore(end)
-    assert (repo / "README.md").read_text() == "the fork's\n"
-
-
-async def test_fork_shares_environments(repo: Path, open_sandbox: Opener) -> None:
-    make_venv(repo / ".venv")
-    (repo / "node_modules" / "left-pad").mkdir(parents=True)
-    box = await open_sandbox()
-    fork = await (await box.workspace.fork()).fork()
-    done = await fork.run([".venv/bin/python", "-c", "import sys; print(sys.prefix)"])
-    assert done.output == f"{repo}/.venv\n"
-    assert (await fork.run(["ls", "node_modules"])).output == "left-pad\n"
-    assert (await fork.run(["touch", ".venv/x", "node_modules/x"])).exit_code != 0
-    assert not any(
-        e.path.startswith(".venv/") for e in await fork.listing(recursive=True) if e.kind == "file"
-    )
-
-
-async def test_large_git_folder_is_shared(box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sandbox.workspace.LARGEST_GIT", 100)
-    fork = await box.workspace.fork()
-    done = await fork.run(["sh", "-c", "git log --oneline; touch .git/x; mv .git y"])
-    assert "start" in done.output
-    assert not (repo / ".git" / "x").exists()
-    assert (repo / ".git").exists()
-
-
-@pytest.mark.parametrize("place", [".git", "src"])
-async def test_files_that_vanish_are_no_part_of_a_fork(box: Sandbox, repo: Path, place: str) -> None:
-    """What an editor and `git fetch` do meanwhile."""
-    ended = threading.Event()
-
-    def churn() -> None:
-        for n in itertools.count():
-            if ended.is_set():
-                return
-            (repo / place / f"swap-{n % 50}").write_text("x")
-            (repo / place / f"swap-{(n - 30) % 50}").unlink(missing_ok=True)
-
-    thread = threading.Thread(target=churn)
-    thread.start()
-    try:
-        for _ in range(10):
-            fork = await box.workspace.fork()
-            assert await fork.read("src/calc.py") == (repo / "src" / "calc.py").read_bytes()
-            await fork.discard()
-    finally:
-        ended.set()
-        thread.join()
-
-
-async def test_forks_in_parallel(box: Sandbox) -> None:
-    forks = await asyncio.gather(*(box.workspace.fork() for _ in range(4)))
-    await asyncio.gather(*(fork.write("n.txt", str(n).encode()) for n, fork in enumerate(forks)))
-    trees = await asyncio.gather(*(fork.snapshot() for fork in forks))
-    assert len(set(trees)) == 4
-    await asyncio.gather(*(fork.discard() for fork in forks))
-
-
-async def test_fork_without_a_sandbox(open_sandbox: Opener, repo: Path) -> None:
-    box = await open_sandbox(unsafe=True)
-    fork = await box.workspace.fork()
-    await fork.write("README.md", b"the fork's\n")
-    assert (await fork.run(["cat", "README.md"])).output == "the fork's\n"
-    assert (repo / "README.md").read_text() == "read me\n"
-    a = await box.workspace.snapshot()
-    assert await fork.changed(a, await fork.snapshot()) == ["README.md"]
-
-
-async def test_extra_files_of_ours(box: Sandbox, tmp_path: Path) -> None:
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text("print('plugin')\n")
-    done = await box.workspace.run(["sh", "-c", f"cat {plugin}; echo x >> {plugin}"], extra_ro=[plugin])
-    assert done.output.startswith("print('plugin')\n")
-    assert plugin.read_text() == "print('plugin')\n"
+async def test_what_is_lent_can_be_read_inside(box: Sandbox, open_sandbox: Opener) -> None:
+    for place in (box.workspace, (await open_sandbox(unsafe=True)).workspace):
+        for content in (b"ours", b"changed"):
+            plugin = place.lend("some/plugin.py", content)
+            assert (await place.run(["cat", str(plugin)])).output == content.decode()
+    plugin = box.workspace.lend("plugin.py", b"ours")
+    await box.workspace.run(["sh", "-c", f"echo x >> {plugin}"])
+    assert (await box.workspace.run(["cat", str(plugin)])).output == "ours"
 
 
 @pytest.mark.parametrize("cwd", ["..", "/etc", "src/../..", "none"])
@@ -380,19 +292,31 @@ async def test_no_bubblewrap(repo: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 async def test_bubblewrap_that_cannot_start_or_does_not_hold(repo: Path, tmp_path: Path, monkeypatch) -> None:
-    failing, open_door = tmp_path / "failing", tmp_path / "open"
+    failing, open_door, leaky = tmp_path / "failing", tmp_path / "open", tmp_path / "leaky"
     _program(failing, "echo bwrap: No permissions to create new namespace >&2; exit 1")
-    # Runs the command without any protection.
-    open_door.write_text(
-        f"#!{os.path.realpath(sys.executable)}\n"
-        "import os, subprocess, sys\n"
+    # Runs the supervisor without any protection.
+    _program(open_door, f'exec {own_python()} {tmp_path}/open.py "$@"')
+    (tmp_path / "open.py").write_text(
+        "import os, sys\n"
         "command = sys.argv[sys.argv.index('--') + 1:]\n"
-        f"command = [word.replace('/run/ostro/', {str(SANDBOX)!r} + '/') for word in command]\n"
-        "code = subprocess.call(command)\n"
-        "os.write(int(sys.argv[4]), b'{\"exit-code\": %d}' % code)\n"
+        f"command = [word.replace('/run/ostro', {str(SANDBOX)!r}) for word in command]\n"
+        "os.execv(command[0], command)\n"
     )
-    open_door.chmod(0o755)
-    for program, reason in ((failing, "No permissions"), (open_door, "could be written")):
+    # Makes a sandbox with a hole in it.
+    _program(leaky, f'exec {own_python()} {tmp_path}/leaky.py "$@"')
+    (tmp_path / "leaky.py").write_text(
+        "import os, sys\n"
+        "options = int(sys.argv[2])\n"
+        "text = os.read(options, 1 << 20).replace(b'--ro-bind\\0/\\0/\\0', b'--bind\\0/\\0/\\0')\n"
+        "os.ftruncate(options, 0); os.pwrite(options, text, 0); os.lseek(options, 0, 0)\n"
+        f"os.execv({str(bubblewrap_module.candidates(os.environ, repo)[0])!r}, ['bwrap', *sys.argv[1:]])\n"
+    )
+    monkeypatch.setattr("sandbox.box.landlock_version", lambda: 0)
+    for program, reason in (
+        (failing, "No permissions"),
+        (open_door, "no user namespace"),
+        (leaky, "could be written"),
+    ):
         monkeypatch.setattr("sandbox.box.candidates", lambda *_, program=program: [program])
         with pytest.raises(NoSandbox, match=reason):
             await Sandbox.open(repo)
@@ -411,13 +335,14 @@ async def test_no_user_namespaces(repo: Path, open_sandbox: Opener, monkeypatch:
     top = Path(__file__).parents[2]
     found = bubblewrap_module.candidates(os.environ, repo)
     extra = [top / "sandbox", *Path(sys.prefix).glob("lib"), *found[:1]]
-    done = await box.workspace.run(
+    done = await box._room.launcher.run(
+        box.workspace._policy.with_mounts(*(Mount(path.resolve(), path) for path in extra)),
         [os.path.realpath(sys.executable), "-c", program],
         env={"PYTHONPATH": os.pathsep.join([str(top), *(p for p in sys.path if "site-packages" in p)])},
-        extra_ro=extra,
-        seconds=60,
+        cwd=repo,
+        limits=Limits(seconds=60),
     )
-    assert done.output.startswith("refused: Bubblewrap is here but does not hold"), done.output
+    assert done.stdout.text().startswith("refused: Bubblewrap is here but does not hold"), done.stdout.text()
 
 
 async def test_the_repository_cannot_bring_bubblewrap(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,7 +199,7 @@ PARTS = st.sampled_from(["..", ".", "src", "up", "in", "calc.py", "", "canary", 
 @given(parts=st.lists(PARTS, min_size=1, max_size=7))
 def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
     """The server's walk alone, without the sandbox around it."""
-    from sandbox.file_server import Tree, answer
+    from sandbox.inside.file_server import Tree, answer
 
     top = tmp_path_factory.getbasetemp() / "walk"
     root = top / "work" / "project"
@@ -226,6 +226,6 @@ def _servers(repo: Path) -> list[int]:
             line = Path(f"/proc/{name}/cmdline").read_bytes() if name.isdigit() else b""
         except OSError:
             continue
-        if b"/run/ostro/file_server.py\0" + os.fsencode(repo) in line:
+        if b"/run/ostro/inside/file_server.py\0" + os.fsencode(repo) in line:
             found.append(int(name))
     return found

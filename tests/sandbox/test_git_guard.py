@@ -91,7 +91,10 @@ async def test_pointers_stay(nested: Path, box: Sandbox, pointer: str) -> None:
 
 async def test_what_was_removed_is_said(nested: Path, box: Sandbox) -> None:
     done = await box.workspace.run(["sh", "-c", "echo ../evil > .git/commondir; echo fine"])
-    assert done.output == "fine\n\n[removed, because git would act on it: .git/commondir]\n"
+    assert done.output == (
+        "fine\n\n[renamed to *.ostro-aside, because git would act on it: .git/commondir]\n"
+    )
+    assert (nested / ".git" / "commondir.ostro-aside").exists()
 
 
 async def test_git_works_in_all_of_them(nested: Path, box: Sandbox) -> None:

@@ -5,24 +5,30 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import struct
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox, SandboxError, confine, seccomp
+from sandbox import Sandbox, SandboxError, seccomp
 from sandbox.box import PROBE_LIMITS
 from sandbox.bubblewrap import Bubblewrap
+from sandbox.inside import confine
 from sandbox.launcher import Launcher
 from sandbox.policy import Mount, Policy
 
-from .conftest import Opener
+from .conftest import Opener, command_line, processes
+from .mutants import without
 
 
 async def output(box: Sandbox, bubblewrap: Bubblewrap, policy: Policy, script: str) -> str:
     argv = ["sh", "-c", script]
-    done = await Launcher(bubblewrap).run(policy, argv, cwd=policy.root, limits=PROBE_LIMITS)
-    return done.stdout.text()
+    launcher = Launcher(bubblewrap)
+    try:
+        return (await launcher.run(policy, argv, cwd=policy.root, limits=PROBE_LIMITS)).stdout.text()
+    finally:
+        await launcher.close()
 
 
 @pytest.fixture
@@ -68,6 +74,7 @@ async def test_landlock_stops_a_folder_left_open(
     outside.mkdir()
     told = replace(bubblewrap, landlock=landlock)
     folder = os.open(outside, os.O_RDONLY)
+    without(monkeypatch, tmp_path, "keeper.py", 'os.closerange(3, os.sysconf("SC_OPEN_MAX"))')
     real = asyncio.create_subprocess_exec
 
     async def leaking(*argv, pass_fds=(), **rest):
@@ -106,14 +113,57 @@ async def test_without_a_filter_it_is_tier_b(open_sandbox: Opener, monkeypatch: 
 
 
 async def test_a_layer_that_fails_later_is_an_error_and_not_a_run_without_it(
-    box: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    box: Sandbox, layers: tuple[Bubblewrap, Policy]
 ) -> None:
-    broken = tmp_path / "confine.py"
-    broken.write_text("import sys\nprint('confine: no Landlock', file=sys.stderr)\nsys.exit(125)\n")
-    monkeypatch.setattr("sandbox.launcher.CONFINE", broken)
+    bubblewrap, policy = layers
+    for broken in (b"no filter", struct.pack("<HBBI", 0xFFFF, 0, 0, 0)):
+        with pytest.raises(SandboxError, match="was not run"):
+            await output(box, replace(bubblewrap, seccomp=broken), policy, "touch ran")
+        assert not (box.workspace.root / "ran").exists()
+
+
+async def test_a_pin_that_cannot_be_made_is_an_error(box: Sandbox, repo: Path) -> None:
+    (repo / ".git" / "config").rename(repo / "elsewhere")
+    (repo / ".git" / "config").symlink_to(repo / "elsewhere")
     with pytest.raises(SandboxError, match="was not run"):
-        await box.workspace.run(["sh", "-c", "touch ran"])
-    assert not (box.workspace.root / "ran").exists()
+        await box.workspace.run(["touch", "ran"])
+    assert not (repo / "ran").exists()
+
+
+async def test_when_the_supervisor_dies_everything_goes_and_the_next_command_has_a_new_one(
+    box: Sandbox,
+) -> None:
+    mark = f"98767.{os.getpid()}"
+    command = asyncio.create_task(box.workspace.run(["sh", "-c", f"setsid sleep {mark} & sleep {mark}"]))
+    await asyncio.sleep(0.3)
+    standing = [task.result() for task in box._room.launcher._standing.values()]
+    for supervisor in standing:
+        os.killpg(supervisor._process.pid, signal.SIGKILL)
+    with pytest.raises(SandboxError, match="ended before the command did"):
+        await command
+    assert not [pid for pid in processes() if mark.encode() in command_line(pid)]
+    assert (await box.workspace.run(["echo", "alive"])).output == "alive\n"
+
+
+async def test_when_a_keeper_dies_its_command_goes(box: Sandbox) -> None:
+    mark = f"98768.{os.getpid()}"
+    other = asyncio.create_task(box.workspace.run(["sh", "-c", "sleep 1; echo other"]))
+    command = asyncio.create_task(box.workspace.run(["sh", "-c", f"setsid sleep {mark} & sleep {mark}"]))
+    await asyncio.sleep(0.3)
+    [first] = [pid for pid in processes() if mark.encode() in command_line(pid) and is_shell(pid)]
+    os.kill(parent(parent(first)), signal.SIGKILL)
+    with pytest.raises(SandboxError, match="ended before the command did"):
+        await command
+    assert not [pid for pid in processes() if mark.encode() in command_line(pid)]
+    assert (await other).output == "other\n"
+
+
+def is_shell(pid: int) -> bool:
+    return command_line(pid).startswith(b"sh\0")
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_this_kernel_has_landlock() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import proxy_bridge
+from sandbox.inside import proxy_bridge
 from sandbox.toolchain import own_python
 
 from .proxying import Origin, Proxied, origin

@@ -57,6 +57,8 @@ WRONG_USAGE = [
     (["models"], "list|pull|show"),
     (["models", "fit"], "fit"),
     (["sessions", "show", "nothing"], "no session"),
+    (["trust", "--list", "x"], "leave it out"),
+    (["trust", "--list", "--remove"], "--remove"),
     (["--frobnicate"], "--frobnicate"),
     ([], "terminal"),
 ]

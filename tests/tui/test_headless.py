@@ -166,8 +166,8 @@ def test_an_output_that_cannot_be_kept_is_no_fault(
 ):
     opened = OutputStore.__init__
 
-    def on_a_full_disk(store: OutputStore, folder: Path) -> None:
-        opened(store, folder)
+    def on_a_full_disk(store: OutputStore, folder: Path, **options: Any) -> None:
+        opened(store, folder, **options)
         (folder / "o1.txt").symlink_to("/dev/full")
 
     monkeypatch.setattr(OutputStore, "__init__", on_a_full_disk)

@@ -84,12 +84,17 @@ async def test_a_question_is_answered_by_a_key_that_was_meant(
     git_repo: GitRepo, key: str, written: bool, monkeypatch: pytest.MonkeyPatch
 ):
     repo = git_repo({})
-    app = screen_of(repo, ScriptedEngine([call("write", path="new.txt", content="x"), say("So.")]))
+    asks = "touch new.txt; git commit --help\u202e >/dev/null\n" + "\n" * 40 + "echo the end"
+    app = screen_of(repo, ScriptedEngine([call("shell", command=asks), say("So.")]))
     monkeypatch.setattr(screen, "GRACE", 3600.0)
     async with app.run_test() as pilot:
         await until(pilot, lambda: "ready" in shown(pilot))
         await tell(pilot, "write it")
         await until(pilot, lambda: app.query_one(ApprovalQuestion).has_class("asking"))
+        wanted = str(app.query_one("#wanted", Static).content)
+        assert wanted == f"shell {asks}".replace("\u202e", "\\u202e"), "all of it, also what is not seen"
+        question = app.query_one(ApprovalQuestion)
+        assert question.max_scroll_y > 0 and "42 lines" in str(question.border_title)
         await pilot.press(key)
         assert app.query_one(ApprovalQuestion).has_class("asking"), "it came too soon"
         monkeypatch.setattr(screen, "GRACE", 0.0)

@@ -1,0 +1,86 @@
+"""How a fork comes to its files: by an overlay over the workspace, or by a copy of it.
+
+An overlay is there at once, whatever the size of the tree, and what is written stays in a folder of its own;
+all of it may be written, virtual environments too. It takes bubblewrap 0.11, a kernel that lets a user
+namespace mount one, and a file system for the upper folder that can hold it (not an overlay itself). A copy
+takes time, so that large folders which tests only read are shared, read-only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from sandbox.errors import SandboxError
+from sandbox.launcher import Launcher
+from sandbox.limits import Limits
+from sandbox.policy import Mount, Overlay, Policy
+from sandbox.supervisor import INSIDE, INSIDE_THERE
+from sandbox.toolchain import own_python, workspace_venvs
+
+UPPER, WORK = "upper", "work"
+COPIER = "tree_copy.py"
+COPY_INSIDE = Path("/run/ostro/fork")
+COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
+LARGEST_GIT = 64 << 20
+"""Bytes of `.git` up to which a copy has its own; a larger one is shared, read-only."""
+SHARED_FOLDERS = ("node_modules",)
+
+
+def overlay(source: Path, ground: Path, root: Path) -> Overlay:
+    """Over the tree at `source`, seen at `root`; what is written goes below `ground`."""
+    for name in (UPPER, WORK):
+        (ground / name).mkdir()
+    return Overlay((source,), root, ground / UPPER, ground / WORK)
+
+
+def read_only(mount: Mount | Overlay) -> Mount | Overlay:
+    """The same files, for another sandbox to read while the first one stands."""
+    if isinstance(mount, Overlay) and mount.upper is not None:
+        return Overlay((*mount.lower, mount.upper), mount.target)
+    return mount
+
+
+async def copy(launcher: Launcher, policy: Policy, into: Path, bare: Sequence[str]) -> None:
+    """Copies the tree that the policy shows; the folders named in `bare` are made, but empty.
+
+    Raises SandboxError.
+    """
+    script, there = INSIDE_THERE / COPIER, COPY_INSIDE
+    if launcher.bubblewrap is None:
+        script, there = INSIDE / COPIER, into
+    policy = policy.with_mounts(Mount(into, there, writable=True))
+    argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(policy.root), str(there), *bare]
+    try:
+        done = await launcher.run(policy, argv, cwd=policy.root, limits=COPY_LIMITS)
+    finally:
+        await launcher.release(policy)
+    if done.exit_code != 0:
+        why = done.stdout.text().strip().splitlines() or ["no reason given"]
+        raise SandboxError(f"The workspace could not be copied: {why[-1]}.")
+
+
+def shared(source: Path, root: Path) -> list[Mount]:
+    """What a copy of `source` has in common with it."""
+    names = [venv.name for venv in workspace_venvs(source)]
+    names += [name for name in SHARED_FOLDERS if _is_folder(source / name)]
+    if _is_folder(source / ".git") and _larger(source / ".git", LARGEST_GIT):
+        names.append(".git")
+    return [Mount(source / name, root / name) for name in names]
+
+
+def _is_folder(path: Path) -> bool:
+    return path.is_dir() and not path.is_symlink()
+
+
+def _larger(folder: Path, limit: int) -> bool:
+    total = 0
+    for here, _folders, files in os.walk(folder):
+        for name in files:
+            with contextlib.suppress(FileNotFoundError):  # git removes its locks and temporary files
+                total += os.lstat(os.path.join(here, name)).st_size
+            if total > limit:
+                return True
+    return False

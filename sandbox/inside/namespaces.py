@@ -1,0 +1,84 @@
+"""The rooms of one command: its own processes, mounts and interprocess memory, inside the sandbox's own.
+
+The kernel ends every process of a process namespace with its first one: that nothing outlives a command rests
+on nothing else. The loopback, /tmp and the home folder are the sandbox's, shared by all its commands.
+"""
+
+from __future__ import annotations
+
+import os
+
+from .system_calls import (
+    BIND,
+    NEW_IPC,
+    NEW_MOUNTS,
+    NEW_PROCESSES,
+    NO_DEVICES,
+    NO_PROGRAMS,
+    NO_SETUID,
+    READ_ONLY,
+    RECURSIVE,
+    REMOUNT,
+    mount,
+    open_place,
+    unshare,
+)  # fmt: skip
+
+KERNEL = ("sys", "sysrq-trigger", "irq", "bus", "fs")
+"""What root could still change in /proc without any capability."""
+SHARED_MEMORY = "/dev/shm"
+USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
+
+
+def in_user_namespace() -> bool:
+    """Whether this process is in one that bubblewrap made: with no user in it but its own."""
+    with open("/proc/self/uid_map") as users:
+        return [line.split()[2] for line in users] == ["1"]
+
+
+def no_more_user_namespaces() -> None:
+    """Whoever can make one has every capability in it, and with those the kernel's least tested code.
+
+    Needs CAP_SYS_RESOURCE. Raises OSError.
+    """
+    with open(USER_NAMESPACES, "w") as limit:
+        limit.write("0")
+
+
+def leave_others() -> None:
+    """The next child of this process is the first of a process namespace of its own."""
+    unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)
+
+
+def furnish(pins: list[list], shared_memory: int) -> None:
+    """Makes the mounts of the command, from its first process. Raises OSError.
+
+    `pins` are [path, writable]: bound onto themselves, for what is mounted on can neither be renamed nor be
+    replaced; one that does not exist is left out. They are bound anew for every command, since a program
+    outside that replaces a file (git does, with its configuration) takes off what is mounted on it in here.
+    `shared_memory` is a size in bytes.
+    """
+    mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)
+    for name in KERNEL:
+        _pin(f"/proc/{name}", writable=False)
+    if os.path.isdir(SHARED_MEMORY):
+        mount("tmpfs", SHARED_MEMORY, "tmpfs", NO_SETUID | NO_DEVICES, f"mode=1777,size={shared_memory}")
+    for path, writable in pins:
+        _pin(path, writable=writable)
+
+
+def _pin(path: str, *, writable: bool) -> None:
+    try:
+        below = open_place(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    mount(f"/proc/self/fd/{below}", f"/proc/self/fd/{below}", flags=BIND | RECURSIVE)
+    if not writable:
+        above = open_place(path)
+        if not os.path.samestat(os.fstat(below), os.fstat(above)):
+            raise OSError(16, "it was replaced meanwhile", path)
+        # Flags that were there before may be locked: leaving one out would be refused.
+        kept = os.fstatvfs(above).f_flag & (NO_SETUID | NO_DEVICES | NO_PROGRAMS)
+        mount("", f"/proc/self/fd/{above}", flags=BIND | REMOUNT | READ_ONLY | kept)
+        os.close(above)
+    os.close(below)

@@ -1,0 +1,68 @@
+"""The supervisor of a sandbox: starts what the launcher asks for, one keeper each, until that is gone.
+
+Spoken to over a socket that it is given by number. First comes a file in memory with the settings of all
+commands (`writable`, `landlock`, `filter`, `shared_memory`), then for each command a file with the request
+(`argv`, `env`, `cwd`, `pins`, `limits`), its three standard streams and a channel of its own.
+
+Nothing inside reaches it: commands live in process namespaces of their own, and hold none of its descriptors.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from .keeper import keep
+from .namespaces import in_user_namespace, no_more_user_namespaces
+
+READY = b"ready"
+A_COMMAND = 5
+"""Descriptors that come with one."""
+
+
+def main(number: int) -> None:
+    control = socket.socket(fileno=number)
+    control.set_inheritable(False)
+    settings = _take(control, 1)
+    if settings is None:
+        return
+    with_settings = _load(settings[0])
+    if not in_user_namespace():
+        # What follows would be done to the machine.
+        sys.exit("bubblewrap has made no user namespace")
+    no_more_user_namespaces()
+    # Keepers are nobody's to wait for: the launcher hears from each what came of it.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.freeze()
+    control.sendall(READY)
+    while (given := _take(control, A_COMMAND)) is not None:
+        if os.fork() == 0:
+            control.close()
+            try:
+                keep(with_settings, _load(given[0]), given[1:4], socket.socket(fileno=given[4]))
+            finally:
+                os._exit(0)
+        for fd in given:
+            os.close(fd)
+
+
+def _take(control: socket.socket, count: int) -> list[int] | None:
+    """The descriptors of the next message; None where there will be none."""
+    message, given, _flags, _address = socket.recv_fds(control, 1, count)
+    if not message or len(given) != count:
+        return None
+    return given
+
+
+def _load(fd: int) -> dict[str, Any]:
+    with os.fdopen(fd, "rb", closefd=False) as file:
+        return json.load(file)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

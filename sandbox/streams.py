@@ -1,0 +1,116 @@
+"""The three standard streams of a command, from the host's side."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Iterator
+
+from sandbox.capture import Capture
+
+CHUNK = 1 << 16
+
+
+class OutputPipe:
+    """The read side of a command's output, fed into a capture by the event loop."""
+
+    def __init__(self, capture: Capture) -> None:
+        self.capture = capture
+        self._read_end, self.write_end = os.pipe()
+        os.set_blocking(self._read_end, False)
+        self._ended = asyncio.Event()
+
+    def start(self) -> None:
+        """Once the command holds the other end."""
+        os.close(self.write_end)
+        self.write_end = -1
+        asyncio.get_running_loop().add_reader(self._read_end, self._take)
+
+    async def finish(self) -> None:
+        """Takes what is left; a process that escaped the kill may hold the pipe open, so not for ever."""
+        if self._read_end < 0:
+            return
+        if self.write_end >= 0:
+            os.close(self.write_end)
+        else:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), 1.0)
+            asyncio.get_running_loop().remove_reader(self._read_end)
+        os.close(self._read_end)
+        self._read_end = -1
+        self.capture.end()
+
+    def _take(self) -> None:
+        try:
+            data = os.read(self._read_end, CHUNK)
+        except BlockingIOError:
+            return
+        if data:
+            self.capture.feed(data)
+            return
+        asyncio.get_running_loop().remove_reader(self._read_end)
+        self._ended.set()
+
+
+@contextlib.contextmanager
+def standard_input(data: bytes | None) -> Iterator[int]:
+    """A file holding `data`: unlike a pipe it needs nobody to feed it. Without any, /dev/null."""
+    if data is None:
+        fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    else:
+        fd = os.memfd_create("ostro")
+        view = memoryview(data)
+        while view:
+            view = view[os.write(fd, view) :]
+        os.lseek(fd, 0, os.SEEK_SET)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+class Conversation:
+    """Pipes to and from a program that is spoken to: `reader` is its stdout, `writer` its stdin."""
+
+    def __init__(self, line_bytes: int) -> None:
+        self.reader = asyncio.StreamReader(limit=line_bytes)
+        self.writer: asyncio.StreamWriter
+        self._stdin, self._to = os.pipe()
+        self._from, self._stdout = os.pipe()
+        self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        self._transport: asyncio.ReadTransport | None = None
+
+    @property
+    def streams(self) -> tuple[int, int, int]:
+        """For the program."""
+        return self._stdin, self._stdout, self._null
+
+    async def start(self) -> None:
+        """Once the program holds its ends."""
+        self._close_theirs()
+        loop = asyncio.get_running_loop()
+        protocol = asyncio.StreamReaderProtocol(self.reader)
+        self._transport, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(self._from, "rb", 0))
+        self._from = -1
+        flow = asyncio.streams.FlowControlMixin()
+        writing, _ = await loop.connect_write_pipe(lambda: flow, os.fdopen(self._to, "wb", 0))
+        self._to = -1
+        self.writer = asyncio.StreamWriter(writing, flow, None, loop)
+
+    def close(self) -> None:
+        self._close_theirs()
+        if self._transport is not None:
+            self._transport.close()
+            if not self.writer.transport.is_closing():
+                self.writer.transport.abort()
+        for fd in (self._from, self._to):
+            if fd >= 0:
+                os.close(fd)
+        self._from = self._to = -1
+
+    def _close_theirs(self) -> None:
+        for fd in (self._stdin, self._stdout, self._null):
+            if fd >= 0:
+                os.close(fd)
+        self._stdin = self._stdout = self._null = -1

@@ -1,0 +1,152 @@
+"""Forks of a workspace, by overlay and by copy."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from sandbox import Sandbox, Workspace
+
+from .conftest import Opener, make_venv
+
+
+@pytest.fixture(params=["overlay", "copy"])
+def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """How forks of the box are made; where there is no overlay, its tests are skipped."""
+    if request.param == "copy":
+        monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
+    return request.param
+
+
+async def no_overlay(_workspace: Workspace) -> None:
+    return None
+
+
+async def test_fork_is_apart(box: Sandbox, how: str, repo: Path) -> None:
+    os.mkfifo(repo / "pipe")
+    (repo / "link").symlink_to("/etc/passwd")
+    (repo / "README.md").chmod(0o755)
+    start = await box.workspace.snapshot()
+    fork = await box.workspace.fork()
+    assert fork.root == box.workspace.root == repo
+    await fork.write("README.md", b"the fork's\n")
+    await fork.run(["sh", "-c", "echo x > extra; rm src/calc.py; pwd"])
+    assert (repo / "README.md").read_text() == "read me\n"
+    assert (repo / "src" / "calc.py").exists()
+    seen = await fork.run(["sh", "-c", "pwd; ls; stat -c %a README.md; readlink link; git status --short"])
+    assert seen.output.replace("pipe\n", "").startswith(
+        f"{repo}\nREADME.md\nextra\nlink\nsrc\n755\n/etc/passwd\n"
+    )
+    assert " D src/calc.py" in seen.output
+    # Both share one store: the fork's patch can be applied to the workspace.
+    end = await fork.snapshot()
+    assert await fork.changed(start, end) == ["README.md", "extra", "src/calc.py"]
+    second = await fork.fork()
+    assert await second.read("README.md") == b"the fork's\n"
+    await fork.discard()
+    assert await second.read("README.md") == b"the fork's\n"
+    await box.workspace.restore(end)
+    assert (repo / "README.md").read_text() == "the fork's\n"
+
+
+async def test_fork_has_the_environments(repo: Path, open_sandbox: Opener, how: str) -> None:
+    make_venv(repo / ".venv")
+    (repo / "node_modules" / "left-pad").mkdir(parents=True)
+    box = await open_sandbox()
+    fork = await (await box.workspace.fork()).fork()
+    done = await fork.run([".venv/bin/python", "-c", "import sys; print(sys.prefix)"])
+    assert done.output == f"{repo}/.venv\n"
+    assert (await fork.run(["ls", "node_modules"])).output == "left-pad\n"
+    await fork.run(["touch", ".venv/x", "node_modules/x"])
+    assert not (repo / ".venv" / "x").exists() and not (repo / "node_modules" / "x").exists()
+    assert not any(
+        e.path.startswith(".venv/") for e in await fork.listing(recursive=True) if e.kind == "file"
+    )
+
+
+async def test_large_git_folder_is_shared(box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandbox.forks.LARGEST_GIT", 100)
+    fork = await box.workspace.fork()
+    done = await fork.run(["sh", "-c", "git log --oneline; touch .git/x; mv .git y"])
+    assert "start" in done.output
+    assert not (repo / ".git" / "x").exists()
+    assert (repo / ".git").exists()
+
+
+@pytest.mark.parametrize("place", [".git", "src"])
+async def test_files_that_vanish_are_no_part_of_a_fork(
+    box: Sandbox, how: str, repo: Path, place: str
+) -> None:
+    """What an editor and `git fetch` do meanwhile."""
+    ended = threading.Event()
+
+    def churn() -> None:
+        for n in itertools.count():
+            if ended.is_set():
+                return
+            (repo / place / f"swap-{n % 50}").write_text("x")
+            (repo / place / f"swap-{(n - 30) % 50}").unlink(missing_ok=True)
+
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        for _ in range(10):
+            fork = await box.workspace.fork()
+            assert await fork.read("src/calc.py") == (repo / "src" / "calc.py").read_bytes()
+            await fork.discard()
+    finally:
+        ended.set()
+        thread.join()
+
+
+async def test_forks_in_parallel(box: Sandbox, how: str) -> None:
+    forks = await asyncio.gather(*(box.workspace.fork() for _ in range(4)))
+    await asyncio.gather(*(fork.write("n.txt", str(n).encode()) for n, fork in enumerate(forks)))
+    trees = await asyncio.gather(*(fork.snapshot() for fork in forks))
+    assert len(set(trees)) == 4
+    await asyncio.gather(*(fork.discard() for fork in forks))
+
+
+async def test_fork_without_a_sandbox(open_sandbox: Opener, repo: Path) -> None:
+    box = await open_sandbox(unsafe=True)
+    fork = await box.workspace.fork()
+    await fork.write("README.md", b"the fork's\n")
+    assert (await fork.run(["cat", "README.md"])).output == "the fork's\n"
+    assert (repo / "README.md").read_text() == "read me\n"
+    a = await box.workspace.snapshot()
+    assert await fork.changed(a, await fork.snapshot()) == ["README.md"]
+
+
+async def test_this_machine_has_overlays(box: Sandbox) -> None:
+    await box.workspace.fork()
+    if not box._room.can.get("overlay", True):
+        assert not os.environ.get("CI"), "no overlay in CI"
+        pytest.skip("bubblewrap or the kernel has no overlay here")
+
+
+async def test_without_overlays_a_fork_is_a_copy(
+    repo: Path, open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sandbox.bubblewrap._overlay", lambda overlay: ["--no-such-option"])
+    box = await open_sandbox()
+    forks = [await box.workspace.fork() for _ in range(2)]
+    assert box._room.can == {"overlay": False}
+    for fork in forks:
+        await fork.write("README.md", b"the fork's")
+    assert (repo / "README.md").read_text() == "read me\n"
+
+
+async def test_a_fork_is_as_closed_as_the_workspace(box: Sandbox, repo: Path, how: str) -> None:
+    fork = await box.workspace.fork()
+    script = "echo x > /etc/made; echo '[core] fsmonitor=x' >> .git/config; mv .git y; ls .git/commondir*"
+    done = await fork.run(["sh", "-c", f"echo ../evil > .git/commondir; {script}"])
+    assert done.output.count("Read-only file system") == 2
+    assert "Device or resource busy" in done.output
+    assert "renamed to *.ostro-aside" in done.output
+    assert (await fork.run(["ls", ".git/commondir"])).exit_code != 0
+    assert not (repo / ".git" / "commondir").exists()
