@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from agent import events
@@ -40,22 +38,6 @@ async def test_connections_are_recorded_and_denials_told_once(git_repo: GitRepo)
     warnings = [event.text for event in ran.of(events.Warn) if "evil.example" in event.text]
     assert len(warnings) == 1 and "--allow-network evil.example:80 would allow it" in warnings[0]
     assert ran.records[-1]["event"]["type"] == "end"
-
-
-async def test_a_connection_that_is_open_at_the_end_is_recorded_before_it(git_repo: GitRepo, tmp_path: Path):
-    hold = (
-        "import socket, subprocess, sys\n"
-        "s = socket.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
-        "s.sendall(b'GET /x HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n'); s.recv(10)\n"
-    )
-    with origin() as web:
-        ran = await run(
-            git_repo({"hold.py": hold}),
-            [call("shell", command=f"{PYTHON} hold.py {web.port}"), say("Done.")],
-            allow_network=(f"localhost:{web.port}",),
-        )
-    kinds = [record["kind"] for record in ran.records]
-    assert "connection" in kinds and kinds[-1] == "event"
 
 
 async def test_it_goes_on_with_a_resumed_session(git_repo: GitRepo):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pwd
 import shutil
 import socket
 import ssl
@@ -334,6 +335,14 @@ async def test_tls_goes_through_to_a_host_that_the_callers_certificates_know(
         thread.join(10)
 
 
+@pytest.fixture
+def rust(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The user's own toolchain, whose place rustup looks for below HOME."""
+    place = Path(pwd.getpwuid(os.getuid()).pw_dir) / ".rustup"
+    if "RUSTUP_HOME" not in os.environ and place.is_dir():
+        monkeypatch.setenv("RUSTUP_HOME", str(place))
+
+
 def _need(host: str) -> None:
     """Skips where this machine itself cannot reach a host, directly or through a proxy of its own."""
     try:
@@ -367,7 +376,7 @@ async def test_pip_says_what_it_was_denied(monkeypatch: pytest.MonkeyPatch, open
     monkeypatch.setenv("PIP_INDEX_URL", "https://index.example/simple")
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     box = await open_sandbox(network=("pypi.org",))
-    script = 'PIP_CONFIG_FILE=/dev/null "$1" -m pip download --retries 0 -d build no-such-package'
+    script = 'PIP_CONFIG_FILE=/dev/null "$1" -m pip download --retries 1 -d build no-such-package'
     done = await box.workspace.run(["sh", "-c", script, "sh", sys.executable], seconds=120)
     told = box.explain(done)
     assert told and "--allow-network index.example:443 would" in told, done.output
@@ -381,7 +390,9 @@ async def test_pip_says_what_it_was_denied(monkeypatch: pytest.MonkeyPatch, open
         ("git", "github.com", "git ls-remote https://github.com/git/git HEAD"),
     ],
 )
-async def test_other_package_managers(open_sandbox: Opener, program: str, host: str, script: str) -> None:
+async def test_other_package_managers(
+    rust: None, open_sandbox: Opener, program: str, host: str, script: str
+) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"there is no {program} here")
     _need(host)
@@ -401,7 +412,7 @@ async def test_other_package_managers(open_sandbox: Opener, program: str, host: 
     ],
 )
 async def test_what_they_say_when_denied_is_understood(
-    open_sandbox: Opener, program: str, script: str
+    rust: None, open_sandbox: Opener, program: str, script: str
 ) -> None:
     if shutil.which(program) is None:
         pytest.skip(f"there is no {program} here")
