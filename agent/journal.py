@@ -25,7 +25,7 @@ from agent.ending import EnvironmentProblem, WrongUsage
 from agent.secrets import masked, masked_pieces
 
 Record = dict[str, Any]
-"""`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` (and `label`), `fault`."""
+"""`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` and `label`, `connection`, `fault`."""
 STREAMED = ("text", "thinking", "tool_output")
 """Events that are pieces of one text."""
 _NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})

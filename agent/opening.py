@@ -15,7 +15,7 @@ from agent.secrets import MASK
 from agent.session import Session
 from engine.catalogue import resolve
 from engine.errors import EngineError
-from sandbox import Sandbox, SandboxError
+from sandbox import Sandbox, SandboxError, WrongOption
 from sandbox.repository import find_repository
 
 
@@ -33,7 +33,14 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
         options = _merged(resumed.options, options)
     try:
         config = load(find_repository(options.repo).root)
-        sandbox = await Sandbox.open(options.repo, limits=config.sandbox_limits(), unsafe=options.unsafe)
+        sandbox = await Sandbox.open(
+            options.repo,
+            limits=config.sandbox_limits(),
+            unsafe=options.unsafe,
+            network=options.allow_network,
+        )
+    except WrongOption as error:
+        raise WrongUsage(str(error)) from error
     except SandboxError as error:
         raise EnvironmentProblem(str(error)) from error
     try:

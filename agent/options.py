@@ -31,6 +31,8 @@ class RunOptions(BaseModel):
     time_limit: float | None = Field(default=None, gt=0)
     """Seconds for the whole run."""
     seed: int | None = None
+    allow_network: tuple[str, ...] = ()
+    """Hosts that commands may reach, HOST[:PORT]."""
     unsafe: bool = False
     """Run without a sandbox."""
     resume: str | None = None

@@ -20,6 +20,7 @@ from agent.approval import Approvals
 from agent.chat_engine import ChatEngine, OpenEngine
 from agent.closing import end_of, fault
 from agent.commands import Approve, Command, Deny, Interrupt, SendMessage, Stop
+from agent.connections import Connections
 from agent.context import Context
 from agent.effort import Signals
 from agent.ending import Done, Ending, EnvironmentProblem, Interrupted, LimitReached
@@ -82,6 +83,7 @@ class Session:
         self.inbox: deque[str] = deque()
         """Messages of the user that no request has carried yet."""
 
+        sandbox.on_connection(Connections(self).note)
         self._steps_before = self.tally.steps
         self._message_came = asyncio.Event()
         self._open_engine = engine
@@ -222,6 +224,7 @@ class Session:
     async def _work(self) -> None:
         try:
             ending = await self._ending()
+            await self.sandbox.disconnect()
             await self._tell_of_new_repositories()
             end = await end_of(self, ending)
             end = end.model_copy(update={"t": self.seconds})

@@ -6,13 +6,15 @@ Everything the model asks for goes through `Workspace`; see docs/sandbox.md for 
 from __future__ import annotations
 
 from sandbox.box import Sandbox
-from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError
+from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError, WrongOption
 from sandbox.files import Entry, version
 from sandbox.limits import Completed, Limits
+from sandbox.proxy import Connection
 from sandbox.workspace import Workspace
 
 __all__ = [
     "Completed",
+    "Connection",
     "Entry",
     "FileProblem",
     "Limits",
@@ -22,4 +24,5 @@ __all__ = [
     "SandboxError",
     "Workspace",
     "version",
+    "WrongOption",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -13,12 +13,14 @@ from typing import Any
 from sandbox import git_guard, seccomp
 from sandbox.alone import LEAST_LANDLOCK, Alone
 from sandbox.bubblewrap import Bubblewrap, candidates
-from sandbox.errors import NoSandbox, SandboxError
+from sandbox.errors import NoSandbox, SandboxError, WrongOption
 from sandbox.explain import explain
 from sandbox.inside.confine import LEAST_VERSION, landlock_version
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
+from sandbox.network import Network
 from sandbox.policy import Mount, Policy, build_policy, caller_home, hidden_folders
+from sandbox.proxy import Connection
 from sandbox.repository import Repository, find_repository
 from sandbox.scratch import Scratch, store_folder
 from sandbox.snapshots import Store
@@ -54,11 +56,13 @@ class Sandbox:
     ) -> Sandbox:
         """A sandbox for the repository that holds `repo`.
 
-        Raises NotARepository, NoSandbox (no working bubblewrap and not `unsafe`) or SandboxError.
+        `network` names the hosts that commands may reach (HOST[:PORT]); none: no network. Raises
+        WrongOption, NotARepository, NoSandbox (no working bubblewrap and not `unsafe`) or SandboxError.
         """
-        if network and not unsafe:
-            raise NoSandbox(
-                "This sandbox has no way to the network; --unsafe-no-sandbox runs commands without it."
+        if network and unsafe:
+            raise WrongOption(
+                "--allow-network has no use with --unsafe-no-sandbox, which leaves the whole network open; "
+                "leave one of the two out."
             )
         environ = dict(os.environ)
         repository = find_repository(repo)
@@ -72,7 +76,11 @@ class Sandbox:
         policy = replace(policy, masked=(*policy.masked, *(path for path in sockets if path not in own)))
         guarded = [] if unsafe else await asyncio.to_thread(git_guard.survey, repository.root)
         scratch = Scratch(repository.root)
+        way = launcher = None
         try:
+            if network:
+                way = await Network.open(network, scratch.path)
+                policy = way.extended(policy, environ)
             if unsafe:
                 launcher = Launcher(None)
                 policy = replace(policy, environment={**environ, "PYTHONDONTWRITEBYTECODE": "1"})
@@ -80,22 +88,39 @@ class Sandbox:
                 mounted = policy.with_mounts(Mount(policy.root, policy.root, writable=True))
                 launcher = Launcher(await _working(environ, mounted, scratch))
                 if isinstance(launcher.mechanism, Alone):
+                    if network:
+                        raise NoSandbox(f"Without bubblewrap no host can be allowed alone: {HOW}.")
                     private = {**policy.environment, **launcher.mechanism.environment}
                     policy = replace(policy, environment=private)
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
-            room = Room(
-                launcher, policy, limits, store, scratch, own, guarded, scratch.folder("lent"), set(), {}
-            )
-            return cls(room, Workspace(room, repository.root))
+            lent = scratch.folder("lent")
+            room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), {}, way)
+            workspace = Workspace(room, repository.root)
+            await workspace.connect()
+            return cls(room, workspace)
         except BaseException:
+            if launcher is not None:
+                await launcher.close()
+            if way is not None:
+                await way.close()
             scratch.close()
             raise
 
     def describe(self) -> dict[str, Any]:
         """What holds and what does not, in plain words, for the user, the model and the journal."""
-        return describe(self._room.launcher.mechanism)
+        return describe(self._room.launcher.mechanism, self._room.network)
+
+    def on_connection(self, tell: Callable[[Connection], None]) -> None:
+        """From now on `tell` hears of each connection to the network, once it is over or was refused."""
+        if self._room.network is not None:
+            self._room.network.listener = tell
+
+    async def disconnect(self) -> None:
+        """Closes the way to the network for good; what is told of connections has been told by then."""
+        if self._room.network is not None:
+            await self._room.network.close()
 
     async def new_repositories(self) -> list[str]:
         """Git repositories in the workspace that were not there at the start, and so are not protected."""
@@ -107,13 +132,15 @@ class Sandbox:
 
     def explain(self, completed: Completed) -> str | None:
         """One sentence where the sandbox is why the command failed, naming the flag that helps; else None."""
-        return explain(completed, self._room.policy, sandboxed=self._room.launcher.mechanism is not None)
+        sandboxed = self._room.launcher.mechanism is not None
+        return explain(completed, self._room.policy, sandboxed=sandboxed, network=self._room.network)
 
     async def close(self) -> None:
         """Kills all that runs and removes the forks and scratch folders. Snapshots stay."""
         for workspace in (self.workspace, *list(self._room.forks)):
             await workspace.close()
         await self._room.launcher.close()
+        await self.disconnect()
         await asyncio.to_thread(self._room.scratch.close)
 
     async def __aenter__(self) -> Sandbox:

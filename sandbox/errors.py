@@ -7,6 +7,10 @@ class SandboxError(Exception):
     """Base; `str(error)` is one clear sentence that says what is wrong and what to do."""
 
 
+class WrongOption(SandboxError):
+    """What the sandbox was asked to allow cannot be read, or makes no sense."""
+
+
 class NoSandbox(SandboxError):
     """No sandbox can be built on this machine."""
 

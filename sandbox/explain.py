@@ -8,17 +8,13 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from sandbox.explain_network import UNSAFE, network_reason
 from sandbox.limits import Completed
+from sandbox.network import Network
 from sandbox.policy import Policy
 
-UNSAFE = "--unsafe-no-sandbox"
 TAIL = 4000
 """Characters at the end of the output that are looked at: the last words say why it failed."""
-NO_NETWORK = re.compile(
-    r"Temporary failure in name resolution|Name or service not known|Could not resolve host"
-    r"|getaddrinfo EAI_AGAIN|Network is unreachable|failed to lookup address information"
-    r"|dial tcp: lookup \S+"
-)
 DENIED = re.compile(
     r"\[Errno (?:30|13)\] (?:Read-only file system|Permission denied): ['\"](?P<python>/[^'\"\n]+)['\"]"
     r"|cannot [a-z ]+ ['\"‘](?P<tool>/[^'\"’\n]+)['\"’]: (?:Read-only file system|Permission denied)"
@@ -33,7 +29,9 @@ SUMMARY = re.compile(r"^=+ short test summary info =+$|^Ran \d+ tests? in ", re.
 RAISED = re.compile(r"^(?:E  .*|\w[\w.]*(?:Error|Exception|gaierror)\b.*)$", re.MULTILINE)
 
 
-def explain(completed: Completed, policy: Policy, *, sandboxed: bool) -> str | None:
+def explain(
+    completed: Completed, policy: Policy, *, sandboxed: bool, network: Network | None = None
+) -> str | None:
     """One sentence naming the flag that would help, or None: better none than a wrong one."""
     if completed.exit_code == 127:
         return _missing_program(completed, sandboxed)
@@ -41,7 +39,7 @@ def explain(completed: Completed, policy: Policy, *, sandboxed: bool) -> str | N
         return None
 
     def reason(text: str) -> str | None:
-        return _no_network(text) or _denied(text, policy) or _hidden(text, policy)
+        return network_reason(text, network) or _denied(text, policy) or _hidden(text, policy)
 
     if TESTS_RAN.search(completed.output):
         return _every_failure(completed.output, reason)
@@ -53,13 +51,6 @@ def _every_failure(output: str, reason: Callable[[str], str | None]) -> str | No
     failures = ONE_FAILURE.split(SUMMARY.split(output)[0])[1:]
     found = [reason("\n".join(RAISED.findall(failure))) for failure in failures]
     return found[0] if found and all(found) else None
-
-
-def _no_network(text: str) -> str | None:
-    match = NO_NETWORK.search(text)
-    if match is None:
-        return None
-    return f"The command needs the network ({match[0]}), which the sandbox denies; {UNSAFE} would allow it."
 
 
 def _denied(text: str, policy: Policy) -> str | None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from sandbox.alone import Alone
 from sandbox.bubblewrap import Bubblewrap
+from sandbox.network import Network
 
 FATAL = {
     "outside": "a file outside the workspace could be written",
@@ -21,9 +22,10 @@ FATAL = {
 }
 """What must not be found, by the names of `probe.py`."""
 
+_NO_NETWORK = "no network: only a loopback of its own"
 _MOUNTS = [
     "files outside the workspace cannot be changed, and home folders, /tmp and /run are not visible",
-    "no network: only a loopback of its own",
+    _NO_NETWORK,
     "processes see and signal only each other, and none outlives its command",
     "the environment holds an allow-list; no secrets of the caller",
     "no capabilities, kernel parameters read-only",
@@ -60,8 +62,8 @@ _ALONE_OPEN = [
 ]
 
 
-def describe(mechanism: Bubblewrap | Alone | None) -> dict[str, Any]:
-    """`mechanism`, `tier` (A, B, C or none), `program`, `enforced` and `not_enforced`."""
+def describe(mechanism: Bubblewrap | Alone | None, network: Network | None = None) -> dict[str, Any]:
+    """`mechanism`, `tier` (A, B, C or none), `program`, `enforced`, `not_enforced`; `network`: open hosts."""
     if isinstance(mechanism, Alone):
         return {
             "mechanism": "Landlock + seccomp",
@@ -92,10 +94,21 @@ def describe(mechanism: Bubblewrap | Alone | None) -> dict[str, Any]:
         enforced.append(_SECCOMP)
     else:
         left.append("system calls are not filtered: a fault in the kernel is within reach")
+    if network is not None:
+        hosts = ", ".join(str(entry) for entry in network.allowed.entries)
+        enforced[enforced.index(_NO_NETWORK)] = (
+            f"network: only {hosts}, through a proxy that checks names and addresses and logs each connection"
+        )
+        left.append("what an allowed host is sent, and what it passes on to others, is not looked at")
+        left += [
+            f"connections go through the proxy of your environment, {proxy}: addresses are not checked"
+            for proxy in network.unchecked
+        ]
     return {
         "mechanism": " + ".join(layers),
         "tier": "A" if bubblewrap.landlock and bubblewrap.seccomp else "B",
         "program": str(bubblewrap.program),
         "enforced": enforced,
         "not_enforced": left,
+        **({"network": [str(entry) for entry in network.allowed.entries]} if network is not None else {}),
     }

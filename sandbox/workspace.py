@@ -16,6 +16,7 @@ from sandbox.files import Entry, Files
 from sandbox.git_guard import Guarded, changed_since, intruders, pins
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
+from sandbox.network import Network
 from sandbox.policy import Mount, Overlay, Policy
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
@@ -45,6 +46,8 @@ class Room:
     forks: set[Workspace]
     can: dict[str, bool]
     """What was found out about this machine meanwhile, by name."""
+    network: Network | None
+    """The way to the hosts that are allowed, where there are any."""
 
 
 class Workspace:
@@ -95,6 +98,7 @@ class Workspace:
         Raises SandboxError where it could not be started at all; a missing program is exit code 127.
         """
         limits = self._room.limits.within(seconds)
+        await self.connect()
         done = await self._room.launcher.run(
             self._policy,
             argv,
@@ -112,6 +116,14 @@ class Workspace:
             timed_out=done.timed_out,
             output_cut=done.stdout.cut,
         )
+
+    async def connect(self) -> None:
+        """Opens the way to the allowed hosts, where there are any; else it opens at the first command.
+
+        Raises SandboxError.
+        """
+        if self._room.network is not None:
+            await self._room.network.ready(self._room.launcher, self._policy)
 
     async def _without_intruders(self) -> str:
         """Renames what would make git run programs and was not there before; a line that says so.

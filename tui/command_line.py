@@ -23,6 +23,9 @@ sandbox, not a git repository, no such command), 4 refused, 70 a fault of Ostro'
 APPROVE = """\
 auto: what the sandbox allows runs; ask: a person decides, and without one it is denied; read-only:
 nothing is written (default: auto, on the screen ask)"""
+ALLOW_NETWORK = """\
+let commands reach this host, by default on ports 80 and 443; *.DOMAIN means all below it, 127.0.0.1:PORT a
+program on this machine (repeatable)"""
 ABOUT = """\
 A coding agent that hosts its own model.
 
@@ -146,6 +149,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
     add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
     add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
+    add("--allow-network", metavar="HOST[:PORT]", type=_host, action="append", help=ALLOW_NETWORK)
     add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox")
 
 
@@ -250,6 +254,7 @@ def _options(arguments: argparse.Namespace, **told: Any) -> Any:
         time_limit=arguments.time_limit,
         approve=arguments.approve,
         seed=arguments.seed,
+        allow_network=arguments.allow_network and tuple(arguments.allow_network),
         unsafe=arguments.unsafe_no_sandbox or None,
     )
     if arguments.repo or not arguments.resume:
@@ -310,6 +315,15 @@ def _command(text: str) -> list[str]:
     if not words:
         raise argparse.ArgumentTypeError("the command is empty")
     return words
+
+
+def _host(text: str) -> str:
+    from sandbox.allowed import BadHost, Entry
+
+    try:
+        return str(Entry.parse(text))
+    except BadHost as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
 
 
 def _whole(text: str) -> int:

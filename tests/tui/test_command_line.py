@@ -50,6 +50,10 @@ WRONG_USAGE = [
     (["run", "--resume", "nothing"], "no session"),
     (["run", "--resume", "../../etc"], "no session"),
     (["run", "--resume", "x", "task"], "leave TASK out"),
+    (["run", "--allow-network", "", "x"], "HOST or HOST:PORT"),
+    (["run", "--allow-network", "https://pypi.org/simple", "x"], "leave out"),
+    (["run", "--allow-network", "pypi.org:99999", "x"], "65535"),
+    (["run", "--allow-network", "127.0.0.1", "x"], "127.0.0.1:PORT"),
     (["fix"], "ostro fix -- python"),
     (["fix", "--"], "no command"),
     (["fix", "pytest", "-x"], "ostro fix -- pytest -x"),
@@ -81,6 +85,7 @@ def test_wrong_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[
         (["run", "do it", "--verify", "no-such-program --flag"], "", 3, "no-such-program"),
         (["fix", "--", "no-such-program"], "", 3, "no-such-program"),
         (["run", "do it", "--repo", "missing"], "", 3, "missing"),
+        (["run", "do it", "--allow-network", "pypi.org", "--unsafe-no-sandbox"], "", 2, "has no use"),
     ],
 )
 def test_bad_input_still_gives_one_end(git_repo: GitRepo, words: list[str], stdin: str, code: int, said: str):
