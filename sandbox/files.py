@@ -96,7 +96,7 @@ class Files:
             return self._service
         await self.close()
         argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(self._script), str(self._root)]
-        # No answer fills the reader's buffer (twice this): one not read to its end holds up no `stop`.
+        # No answer fills the reader's buffer (twice this), so that one left unread holds up no `stop`.
         self._service = await self._launcher.service(
             self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=LARGEST
         )

@@ -44,6 +44,6 @@ async def breaks_out(
     ready()
     bare = await python(await open_sandbox(unsafe=True), program, *argv)
     if WORKED not in bare:
-        pytest.skip(f"does not work here without a sandbox either: {bare.strip()[-200:]}")
+        pytest.skip(f"does not work here without a sandbox either: {' '.join(bare.split())[-120:]}")
     ready()
     return await python(await open_sandbox(), program, *argv)

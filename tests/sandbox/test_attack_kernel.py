@@ -1,4 +1,4 @@
-"""What the kernel itself offers to whoever asks: sockets, devices, clocks, tracing, limits. No new value is set."""
+"""What the kernel itself offers to whoever asks: sockets, devices, clocks, tracing. No new value is set."""
 
 from __future__ import annotations
 
@@ -30,7 +30,6 @@ class Part(ctypes.Structure):
     _fields_ = (("at", ctypes.c_void_p), ("size", ctypes.c_size_t))
 here, there = Part(ctypes.addressof(found), 8), Part(ctypes.addressof(buffer), 8)
 call(310, os.getpid(), ctypes.byref(here), 1, ctypes.byref(there), 1, 0)""",
-    "a 32-bit call's namespace": "call(56, 0x20000000 | 17, 0, 0, 0, 0) or os._exit(0)",
 }
 # With root's rights, which a sandboxed root must not have.
 ROOTS = {
@@ -64,6 +63,7 @@ import resource
 hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard + 1, hard + 1))""",
     "a new mount": "call(430, b'tmpfs', 0)",
+    "a namespace for a child": "call(56, 0x20000000 | 17, 0, 0, 0, 0) or os._exit(0)",
     "a namespace by its file": "call(308, os.open('/proc/self/ns/net', os.O_RDONLY), 0)",
     "files by their number": """
 handle = ctypes.create_string_buffer(struct.pack("Ii", 128, 0), 136)

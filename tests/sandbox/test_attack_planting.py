@@ -16,29 +16,41 @@ from .conftest import SECRET, Opener, git
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
 # Each writes something that runs $EVIL, and then does what would run it: the proof that it works at all.
 PLANTS = {
-    "a module of the standard library": "for m in json os contextlib hashlib stat; do echo $PY > $m.py; done;"
-    " python3 -c 'import hashlib, json'",
+    "a module of the standard library": """
+        for m in json os contextlib hashlib stat; do echo $PY > $m.py; done
+        python3 -c 'import hashlib, json'""",
     "sitecustomize": "echo $PY > sitecustomize.py; PYTHONPATH=. python3 -c pass",
-    "usercustomize": "D=$HOME/.local/lib/python$MINOR/site-packages; mkdir -p $D; echo $PY > $D/usercustomize.py;"
-    " python3 -c pass",
-    "a .pth file": "D=$HOME/.local/lib/python$MINOR/site-packages; mkdir -p $D; echo $PY > $D/evil.pth;"
-    " python3 -c pass",
-    "git's own settings": "printf '[core]\\nfsmonitor=\"%s\"\\n[alias]\\nst=\"!%s\"\\n' \"$EVIL\" \"$EVIL\""
-    " > $HOME/.gitconfig; mkdir -p $HOME/.config/git; cp $HOME/.gitconfig $HOME/.config/git/config; git status",
-    "git's attributes and filters": "mkdir -p $HOME/.config/git; echo '* filter=x diff=x' > $HOME/.config/git/attributes;"
-    " printf '[filter \"x\"]\\nclean=\"%s; cat\"\\n[diff \"x\"]\\ntextconv=\"%s; cat\"\\n' \"$EVIL\" \"$EVIL\""
-    " > $HOME/.gitconfig; echo y > y; git add y; git reset -q y",
-    "programs in the workspace": "for p in git rm sh python3 env; do printf '#!/bin/sh\\n%s\\n' \"$EVIL\" > $p;"
-    " chmod +x $p; done; PATH=.:$PATH env",
-    "programs in a tracked folder on PATH": "for p in git rm python3; do printf '#!/bin/sh\\n%s\\n' \"$EVIL\""
-    " > env/bin/$p; chmod +x env/bin/$p; done; env/bin/rm",
-    "a shell's start files": "for f in .profile .bashrc .bash_profile .shrc; do echo \"$EVIL\" > $HOME/$f; done;"
-    " sh -lc true",
-    "libraries in the workspace": "echo \"$EVIL\" > x; cp /bin/true libc.so.6; sh x",
-    "modules in /tmp": "for m in json os stat; do echo $PY > /tmp/$m.py; echo $PY > /dev/shm/$m.py; done;"
-    " cd /tmp; python3 -c 'import json'",
-    "a daemon that waits": "sh -c \"$EVIL\"; setsid sh -c \"sleep .7; $EVIL\" > /dev/null 2>&1 &",
-}  # fmt: skip
+    "usercustomize": """
+        D=$HOME/.local/lib/python$MINOR/site-packages; mkdir -p $D; echo $PY > $D/usercustomize.py
+        python3 -c pass""",
+    "a .pth file": """
+        D=$HOME/.local/lib/python$MINOR/site-packages; mkdir -p $D; echo $PY > $D/evil.pth
+        python3 -c pass""",
+    "git's own settings": r"""
+        printf '[core]\nfsmonitor="%s"\n[alias]\nst="!%s"\n' "$EVIL" "$EVIL" > $HOME/.gitconfig
+        mkdir -p $HOME/.config/git; cp $HOME/.gitconfig $HOME/.config/git/config; git status""",
+    "git's attributes and filters": r"""
+        mkdir -p $HOME/.config/git; echo '* filter=x' > $HOME/.config/git/attributes
+        printf '[filter "x"]\nclean="%s; cat"\n' "$EVIL" > $HOME/.gitconfig
+        echo y > y; git add y; git reset -q y""",
+    "programs in the workspace": r"""
+        for p in git rm sh python3 env; do printf '#!/bin/sh\n%s\n' "$EVIL" > $p; /bin/chmod +x $p; done
+        PATH=.:$PATH rm""",
+    "programs in a tracked folder of PATH": r"""
+        cd tool/bin; for p in git rm python3; do printf '#!/bin/sh\n%s\n' "$EVIL" > $p; chmod +x $p; done
+        PATH=$PWD:$PATH rm""",
+    "a shell's start files": """
+        for f in .profile .bashrc .bash_profile .shrc; do echo "$EVIL" > $HOME/$f; done; sh -lc true""",
+    "modules in /tmp": """
+        for m in json os stat; do echo $PY > /tmp/$m.py; echo $PY > /dev/shm/$m.py; done
+        cd /tmp; python3 -c 'import json'""",
+    "a daemon that waits": 'sh -c "$EVIL"; setsid sh -c "sleep .7; $EVIL" > /dev/null 2>&1 &',
+}
+
+
+def obey(folder: Path, command: str) -> None:
+    """The user's own git, on a terminal, which is what an attack waits for."""
+    subprocess.run(["script", "-qec", command, "/dev/null"], cwd=folder, capture_output=True, check=False)
 
 
 async def ostro_goes_on(box: Sandbox) -> None:
@@ -61,8 +73,8 @@ async def ostro_goes_on(box: Sandbox) -> None:
 
 @pytest.mark.parametrize("name", PLANTS)
 async def test_nothing_planted_runs(repo: Path, open_sandbox: Opener, name: str) -> None:
-    (repo / "env" / "bin").mkdir(parents=True)
-    (repo / "env" / "bin" / "kept").write_text("")
+    (repo / "tool" / "bin").mkdir(parents=True)
+    (repo / "tool" / "bin" / "kept").write_text("")
     git(repo, "add", "--all")
     box = await open_sandbox()
     marker = box.workspace.root / "marker"
@@ -78,7 +90,7 @@ async def test_nothing_planted_runs(repo: Path, open_sandbox: Opener, name: str)
 
 CONFIGURED = {
     "clean filter": ("* filter=x\n", '[filter "x"]\n\tclean = {evil}; cat\n', "git add -A"),
-    "smudge filter": ("* filter=x\n", '[filter "x"]\n\tsmudge = {evil}; cat\n', "rm README.md; git checkout README.md"),
+    "smudge filter": ("* filter=x\n", '[filter "x"]\n\tsmudge = {evil}; cat\n', "git checkout ."),
     "process filter": ("* filter=x\n", '[filter "x"]\n\tprocess = {evil}; false\n', "git add -A"),
     "textconv": ("* diff=x\n", '[diff "x"]\n\ttextconv = {evil}; cat\n', "git diff"),
     "command of a diff": ("* diff=x\n", '[diff "x"]\n\tcommand = {evil}\n', "git diff"),
@@ -108,9 +120,7 @@ async def test_what_a_repository_brings_runs_outside_never(
     with (repo / ".git" / "config").open("a") as file:
         file.write(config.format(**fill))
     (repo / "README.md").write_text("changed\n")
-    subprocess.run(
-        ["script", "-qec", trigger.format(**fill), "/dev/null"], cwd=repo, capture_output=True, check=False
-    )
+    obey(repo, trigger.format(**fill))
     assert marker.exists(), "it does not work"
     marker.unlink()
     async with await open_sandbox() as box:
@@ -124,8 +134,11 @@ async def test_a_bare_repository_in_the_tree_runs_nothing(
     marker = tmp_path / "marker"
     bare = repo / "docs"
     git(repo, "init", "--quiet", "--bare", "docs")
-    (bare / "config").write_text(f'[core]\n\tworktree = .\n\tfsmonitor = "touch {marker}"\n')
-    subprocess.run(["git", "status"], cwd=bare, capture_output=True, check=False)
+    git(bare, "--git-dir=.", "--work-tree=.", "add", "HEAD")
+    (bare / "config").write_text(
+        f'[core]\n\trepositoryformatversion = 0\n\tworktree = ../src\n\tfsmonitor = "touch {marker}"\n'
+    )
+    obey(bare, "git status")
     assert marker.exists(), "it does not work"
     marker.unlink()
     async with await open_sandbox() as box:

@@ -91,7 +91,7 @@ FILES = PYTHON_FILES | {
 }
 DAEMON = (
     "python3 -m http.server --bind 127.0.0.1 8765 > server.log 2>&1 & "
-    "i=0; until curl -sf http://127.0.0.1:8765/README.md; do i=$((i+1)); [ $i -lt 100 ] || exit; sleep .1; done"
+    "until curl -sf http://127.0.0.1:8765/README.md; do sleep .1; done"
 )
 # Name: the program it needs, the command, what the last line of its output ends with.
 WORKS = {
