@@ -6,15 +6,20 @@ Everything the model asks for goes through `Workspace`; see docs/sandbox.md for 
 from __future__ import annotations
 
 from sandbox.box import Sandbox
-from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError
+from sandbox.errors import FileProblem, HistoryProblem, NoSandbox, NotARepository, SandboxError
 from sandbox.files import Entry
+from sandbox.history import Author, Head, History
 from sandbox.limits import Completed, Limits
 from sandbox.workspace import Workspace
 
 __all__ = [
+    "Author",
     "Completed",
     "Entry",
     "FileProblem",
+    "Head",
+    "History",
+    "HistoryProblem",
     "Limits",
     "NoSandbox",
     "NotARepository",
