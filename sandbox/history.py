@@ -149,7 +149,11 @@ def _policy(policy: Policy, repository: Repository) -> Policy:
     outside = [folder for folder in repository.outside if not folder.is_relative_to(repository.root)]
     held = [pin for folder in outside for pin in git_guard.pins(folder, folder, _git_folders(folder))]
     # A program named git in the repository would be started with more rights than its other programs have.
-    path = [p for p in policy.environment.get("PATH", os.defpath).split(os.pathsep) if not _below(p, repository.root)]
+    path = [
+        p
+        for p in policy.environment.get("PATH", os.defpath).split(os.pathsep)
+        if not _below(p, repository.root)
+    ]
     return replace(
         policy.with_mounts(*(Mount(folder, folder, writable=True) for folder in outside)),
         pins=(*policy.pins, *held),

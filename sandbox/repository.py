@@ -71,7 +71,9 @@ def _open(root: Path) -> Repository:
         common = _real(git_dir / (_first_line(git_dir / "commondir") or "."))
         if git_dir.parent != common / "worktrees":
             # Else a tree that was unpacked could name any folder, to be read and written as its git folder.
-            raise NotARepository(f"{git_dir} is not where git keeps a worktree of {common}; repair it with git.")
+            raise NotARepository(
+                f"{git_dir} is not where git keeps a worktree of {common}; repair it with git."
+            )
         return Repository(root, git_dir, (common,))
     if _is_submodule_of(git_dir, root):
         return Repository(root, git_dir, (git_dir,))

@@ -68,7 +68,11 @@ class Repository:
         branch = self._line("symbolic-ref", "--quiet", "HEAD", codes=(0, 1))
         commit = self._line("rev-parse", "--quiet", "--verify", "HEAD^{commit}", codes=(0, 1))
         going = [what for name, what in IN_PROGRESS.items() if os.path.lexists(self._own(name))]
-        return {"branch": branch or None, "commit": commit or None, "in_progress": going[0] if going else None}
+        return {
+            "branch": branch or None,
+            "commit": commit or None,
+            "in_progress": going[0] if going else None,
+        }
 
     def refs(self) -> dict[str, Any]:
         """HEAD (what it points to, or is) and every ref, with what they stand for."""
@@ -102,7 +106,8 @@ class Repository:
         with self._index_lock() as lock, tempfile.TemporaryDirectory() as folder:
             new_index, only_paths = os.path.join(folder, "index"), os.path.join(folder, "only")
             if os.path.exists(self._own("index")):
-                shutil.copyfile(self._own("index"), new_index)
+                # With its time, by which git knows which files it has to look into again.
+                shutil.copy2(self._own("index"), new_index)
             entries = self._staged(paths, new_index)
             tree = self._tree(paths, entries, parent, only_paths)
             if parent and tree == self._line("rev-parse", f"{parent}^{{tree}}"):
@@ -113,7 +118,11 @@ class Repository:
         return {"commit": commit}
 
     def _require_plain(self, paths: list[str]) -> None:
-        """What git would store in another form than by its own conversions, or would not look at."""
+        """Refuses what is another repository's, what git would store in another form than by its own
+        conversions, and what it is told not to look at."""
+        modules = {e.split("\t", 1)[1] for e in self._entries() if e.startswith("160000 ")}
+        if names := [path for path in paths if self._in_another(path, modules)]:
+            raise Refused(f"{_named(names)} is in a repository of its own.")
         told = _split(self._ask("check-attr", "-z", "--stdin", "filter", stdin=_joined(paths)))
         drivers = dict(zip(told[::3], told[2::3], strict=True))
         if names := [path for path in paths if drivers[path] not in ("unspecified", "unset", "set")]:
@@ -125,14 +134,24 @@ class Repository:
         if names := [e[2:] for e in flagged if (e[0] == "S" or e[0].islower()) and e[2:] in wanted]:
             raise Refused(f"{_named(names)} is marked in the index as not to be looked at.")
 
+    def _in_another(self, path: str, modules: set[str]) -> bool:
+        parts = path.split("/")
+        parents = ["/".join(parts[:n]) for n in range(1, len(parts))]
+        return any(p in modules or os.path.lexists(os.path.join(self._root, p, ".git")) for p in parents)
+
+    def _entries(self, index: str | None = None) -> list[str]:
+        """Mode, id, stage and path of all that is in an index."""
+        return _split(
+            self._ask("ls-files", "--stage", "-z", env={"GIT_INDEX_FILE": index} if index else None)
+        )
+
     def _staged(self, paths: list[str], index: str) -> dict[str, str]:
         """Takes `paths` into an index as they are; its entries (mode and id) for those that exist."""
         where = {"GIT_INDEX_FILE": index}
         add = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
         self._ask(*add, stdin=_joined(paths), env=where)
-        listed = _split(self._ask("ls-files", "--stage", "-z", env=where))
         wanted = set(paths)
-        entries = (entry.split("\t", 1) for entry in listed)
+        entries = (entry.split("\t", 1) for entry in self._entries(index))
         return {path: " ".join(info.split()[:2]) for info, path in entries if path in wanted}
 
     def _tree(self, paths: list[str], entries: dict[str, str], parent: str | None, index: str) -> str:
@@ -232,7 +251,7 @@ def _named(names: list[str]) -> str:
 
 def _replace(index: str, new: str, lock: str) -> None:
     """Writes the new index into its lock, which takes the old one's place."""
-    shutil.copyfile(new, lock)
+    shutil.copy2(new, lock)
     if os.path.exists(index):
         shutil.copymode(index, lock)
     with open(lock, "rb") as file:

@@ -23,12 +23,16 @@ async def history(box: Sandbox) -> History:
     return box.history
 
 
-async def commit(history: History, paths: list[str], message: str = "Change\n", onto: Head | None = None) -> str:
+async def commit(
+    history: History, paths: list[str], message: str = "Change\n", onto: Head | None = None
+) -> str:
     return await history.commit(paths, message, AUTHOR, onto or await history.head())
 
 
 def files_of(repo: Path, commit: str) -> list[str]:
-    listed = git(repo, "diff-tree", "--root", "-r", "-z", "--no-commit-id", "--name-status", commit).split("\0")
+    listed = git(repo, "diff-tree", "--root", "-r", "-z", "--no-commit-id", "--name-status", commit).split(
+        "\0"
+    )
     return [f"{kind} {path}" for kind, path in zip(listed[::2], listed[1::2], strict=False)]
 
 
@@ -202,7 +206,9 @@ async def test_what_a_filter_would_store_is_not_committed(hostile: Path, open_sa
     assert git(hostile, "rev-parse", "HEAD") == before
 
 
-async def test_an_embedded_bare_repository_is_not_entered(repo: Path, tmp_path: Path, open_sandbox: Opener) -> None:
+async def test_an_embedded_bare_repository_is_not_entered(
+    repo: Path, tmp_path: Path, open_sandbox: Opener
+) -> None:
     subprocess.run(["git", "init", "--quiet", "--bare", str(repo / "bare")], check=True)
     with (repo / "bare" / "config").open("a") as file:
         file.write(f"[core]\n\tfsmonitor = touch {repo}/{MARKER}\n\tworktree = {tmp_path}\n")
@@ -225,7 +231,9 @@ async def test_linked_worktree(repo: Path, tmp_path: Path, open_sandbox: Opener)
     assert state(linked) == state(repo) == ""
     # Only the service may write there.
     there = repo / ".git"
-    await box.workspace.run(["sh", "-c", f"touch {there}/x {there}/refs/heads/x; echo > {there}/refs/heads/side"])
+    await box.workspace.run(
+        ["sh", "-c", f"touch {there}/x {there}/refs/heads/x; echo > {there}/refs/heads/side"]
+    )
     assert not (there / "x").exists()
     assert git(repo, "rev-parse", "side").strip() == made
 
@@ -293,7 +301,11 @@ async def test_detached(repo: Path, history: History) -> None:
     assert git(repo, "rev-parse", "HEAD", "HEAD~1").split() == [made, git(repo, "rev-parse", "@{-1}").strip()]
 
 
-OPERATIONS = {"merge": ["merge", "side"], "rebase": ["rebase", "side"], "cherry-pick": ["cherry-pick", "side"]}
+OPERATIONS = {
+    "merge": ["merge", "side"],
+    "rebase": ["rebase", "side"],
+    "cherry-pick": ["cherry-pick", "side"],
+}
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -329,7 +341,11 @@ async def test_a_branch_that_moved(repo: Path, history: History) -> None:
         await commit(history, ["src/calc.py"], onto=head)
     assert git(repo, "rev-parse", "HEAD").strip() == head.commit
     now = await history.refs()
-    assert {name for name in now if now[name] != refs.get(name)} == {"HEAD", "refs/heads/other", "refs/tags/light"}
+    assert {name for name in now if now[name] != refs.get(name)} == {
+        "HEAD",
+        "refs/heads/other",
+        "refs/tags/light",
+    }
 
 
 async def test_another_git_at_work(repo: Path, history: History) -> None:
@@ -353,7 +369,9 @@ async def test_a_file_that_git_is_told_not_to_look_at(repo: Path, history: Histo
 
 
 @pytest.mark.parametrize("paths", [["../x"], ["/etc/passwd"], [".git/config"], ["vendor/inner/a"]])
-async def test_a_path_that_is_no_file_of_the_repository(repo: Path, history: History, paths: list[str]) -> None:
+async def test_a_path_that_is_no_file_of_the_repository(
+    repo: Path, history: History, paths: list[str]
+) -> None:
     subprocess.run(["git", "init", "--quiet", str(repo / "vendor" / "inner")], check=True)
     (repo / "vendor" / "inner" / "a").write_text("a\n")
     git(repo / "vendor" / "inner", "add", "a")
@@ -369,7 +387,12 @@ async def test_a_path_that_is_no_file_of_the_repository(repo: Path, history: His
 
 @pytest.mark.parametrize(
     ("name", "email"),
-    [("A <b> c\n\nd", "a@b\nc"), ("Zoë \N{SNOWMAN}", "<zoe@example.org>"), ("$(touch x) `y`", "a b@c"), ("'\"", "x")],
+    [
+        ("A <b> c\n\nd", "a@b\nc"),
+        ("Zoë \N{SNOWMAN}", "<zoe@example.org>"),
+        ("$(touch x) `y`", "a b@c"),
+        ("'\"", "x"),
+    ],
 )
 async def test_odd_authors_stay_one_line(repo: Path, history: History, name: str, email: str) -> None:
     (repo / "README.md").write_text("changed\n")
