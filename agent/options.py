@@ -33,5 +33,7 @@ class RunOptions(BaseModel):
     seed: int | None = None
     unsafe: bool = False
     """Run without a sandbox."""
+    commit: bool = False
+    """Commit what a run that ended well has changed."""
     resume: str | None = None
     """Session to go on with."""

@@ -145,6 +145,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--max-steps", metavar="N", type=_whole, help="end after so many steps (default: 60)")
     add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
     add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
+    add("--commit", action="store_true", help="commit what it changed, once it is done")
     add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
     add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox")
 
@@ -250,6 +251,7 @@ def _options(arguments: argparse.Namespace, **told: Any) -> Any:
         time_limit=arguments.time_limit,
         approve=arguments.approve,
         seed=arguments.seed,
+        commit=arguments.commit or None,
         unsafe=arguments.unsafe_no_sandbox or None,
     )
     if arguments.repo or not arguments.resume:
