@@ -39,12 +39,20 @@ class Approvals:
         self._emit = emit
         self._tier = tier
         self._rules = tuple(user_rules)
+        self.committed = False
+        """A command that commits or publishes was let through."""
         self._asked: dict[str, asyncio.Future[bool]] = {}
         self.denied = list(denied)
         """What was denied, in the words of the `approval` events."""
 
     async def denial(self, wish: Wish) -> str | None:
         """None where a call may run, else why it may not. Waits only for a person who is there."""
+        denial = await self._denial(wish)
+        if denial is None and wish.command is not None and rules.commits(wish.command):
+            self.committed = True
+        return denial
+
+    async def _denial(self, wish: Wish) -> str | None:
         ruled = rules.decision(self._rules, wish.tool, wish.command)
         if ruled == "deny":
             return self._deny(wish, "a rule in the user's config denies it")

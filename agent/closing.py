@@ -33,6 +33,11 @@ async def end_of(session: Session, ending: Ending) -> End:
             f"Ended unverified, and this was denied: {'; '.join(map(brief, denied))}.",
             verified=ending.verified,
         )
+    commit = None
+    try:
+        ending, commit = await session.committing.finish(session, ending, changed)
+    except Exception:
+        ending = fault(session)
     return End(
         outcome=ending.outcome,
         reason=ending.reason,
@@ -45,6 +50,7 @@ async def end_of(session: Session, ending: Ending) -> End:
         changed_files=changed,
         patch=patch,
         exit_code=ending.exit_code,
+        commit=commit,
     )
 
 

@@ -161,7 +161,7 @@ class End(Event):
     type: Literal["end"] = "end"
     outcome: Outcome
     reason: str = ""
-    """One sentence, for every outcome but done."""
+    """One sentence, for every outcome but done; for done where `--commit` was given."""
     verified: bool | None
     steps: int = 0
     seconds: float = 0.0
@@ -173,6 +173,8 @@ class End(Event):
     patch: str = ""
     """`git diff --binary` form against the tree at `start`."""
     exit_code: int = 0
+    commit: str | None = None
+    """The id of the commit that `--commit` made; no hook and no signing ran for it."""
 
 
 AnyEvent = Annotated[

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from agent.chat_engine import OpenEngine, engine_for
 from agent.config import load
 from agent.ending import EnvironmentProblem, WrongUsage
+from agent.identity import identity
 from agent.journal import Journal, find, new_session_id, read, repository_lock
 from agent.options import RunOptions
 from agent.resume import Resumed
@@ -32,7 +33,9 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
     if resumed:
         options = _merged(resumed.options, options)
     try:
-        config = load(find_repository(options.repo).root)
+        root = find_repository(options.repo).root
+        config = load(root)
+        author = identity(root) if _commits(options, resumed) else None
         sandbox = await Sandbox.open(
             options.repo,
             limits=config.sandbox_limits(),
@@ -52,11 +55,24 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
             journal = Journal.reopen(session_id) if options.resume else Journal.create(session_id)
             try:
                 open_engine = engine or engine_for(options.model)
-                yield Session(options, sandbox, open_engine, journal, resumed, config.approvals.rule)
+                yield Session(options, sandbox, open_engine, journal, resumed, config.approvals.rule, author)
             finally:
                 journal.close()
     finally:
         await sandbox.close()
+
+
+def _commits(options: RunOptions, resumed: Resumed | None) -> bool:
+    """Raises WrongUsage where a run could not commit, whatever it does."""
+    if not options.commit:
+        return False
+    if options.approve == "read-only":
+        raise WrongUsage("--approve read-only writes nothing, so there is nothing to commit; leave one out.")
+    if resumed and resumed.start_tree and resumed.repository is None:
+        raise WrongUsage(
+            "This session began without --commit, so what was yours then is not known; commit by yourself."
+        )
+    return True
 
 
 def _require_model(ref: str) -> None:

@@ -35,5 +35,7 @@ class RunOptions(BaseModel):
     """Hosts that commands may reach, HOST[:PORT]."""
     unsafe: bool = False
     """Run without a sandbox."""
+    commit: bool = False
+    """Commit what a run that ended well has changed."""
     resume: str | None = None
     """Session to go on with."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -34,6 +34,8 @@ class Resumed:
     level: Level = "none"
     """The effort of the last step."""
     denied: list[str] = field(default_factory=list)
+    repository: dict[str, Any] | None = None
+    """How HEAD and what is not committed were at the first start, where `--commit` was given."""
     candidates: dict[str, str] = field(default_factory=dict)
     """Files that may hold a candidate nobody verified, with the SHA-256 of that."""
 
@@ -59,6 +61,8 @@ class Resumed:
                 case "tree":
                     state.last_tree = record["tree"]
                     state.start_tree = state.start_tree or record["tree"]
+                case "repository":
+                    state.repository = state.repository or record
                 case "candidate" if record["sha256"]:
                     state.candidates[record["path"]] = record["sha256"]
                 case "candidate":

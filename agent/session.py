@@ -20,11 +20,13 @@ from agent.approval import Approvals
 from agent.chat_engine import ChatEngine, OpenEngine
 from agent.closing import end_of, fault
 from agent.commands import Approve, Command, Deny, Interrupt, SendMessage, Stop
+from agent.committing import Committing
 from agent.connections import Connections
 from agent.context import Context
 from agent.effort import Signals
 from agent.ending import Done, Ending, EnvironmentProblem, Interrupted, LimitReached
 from agent.events import AnyEvent, Checkpoint, Model, Start, Step, UsageEvent, Warn
+from agent.identity import Identity
 from agent.journal import Journal
 from agent.options import RunOptions
 from agent.resume import Resumed, close_open_calls
@@ -51,8 +53,9 @@ class Session:
         journal: Journal,
         resumed: Resumed | None = None,
         rules: Sequence[Rule] = (),
+        author: Identity | None = None,
     ) -> None:
-        """`rules` are the user's, about what needs an approval."""
+        """`rules` are the user's, about what needs an approval; with an `author`, the run commits."""
         self.options = options
         self.sandbox = sandbox
         self.workspace = sandbox.workspace
@@ -66,6 +69,7 @@ class Session:
         self.context = Context(options.seed)
         denied, tier = resumed.denied if resumed else [], sandbox.describe()["tier"]
         self.approvals = Approvals(options, self.emit, denied, tier=tier, user_rules=rules)
+        self.committing = Committing(author, resumed.repository if resumed else None)
         self.outputs = OutputStore(journal.path.parent / "outputs", written=masked)
         self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
@@ -226,6 +230,7 @@ class Session:
             ending = await self._ending()
             await self.sandbox.disconnect()
             await self._tell_of_new_repositories()
+            await self._tell_of_moved_refs()
             end = await end_of(self, ending)
             end = end.model_copy(update={"t": self.seconds})
             with contextlib.suppress(Ending):  # an unwritable journal does not take the end away
@@ -244,6 +249,11 @@ class Session:
                 self.emit(
                     Warn(text=f"{what}. Their hooks and configuration are whatever made them put there.")
                 )
+
+    async def _tell_of_moved_refs(self) -> None:
+        with contextlib.suppress(SandboxError, Ending):
+            if moved := await self.committing.moved(self):
+                self.emit(Warn(text=f"Moved during the run, without an approval: {'; '.join(moved[:5])}."))
 
     async def _ending(self) -> Ending:
         """Runs the body to its end, however it ends."""
@@ -291,6 +301,7 @@ class Session:
         if self.resumed:
             self.start_tree, self.last_tree = self.resumed.start_tree, self.resumed.last_tree
             await self.resumed.take_back(self)
+        await self.committing.begin(self)
         now = await self.checkpoint("resumed" if self.resumed else "start")
         self.start_tree = self.start_tree or now
         if self.resumed:

@@ -6,17 +6,29 @@ Everything the model asks for goes through `Workspace`; see docs/sandbox.md for 
 from __future__ import annotations
 
 from sandbox.box import Sandbox
-from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError, WrongOption
+from sandbox.errors import (
+    FileProblem,
+    HistoryProblem,
+    NoSandbox,
+    NotARepository,
+    SandboxError,
+    WrongOption,
+)
 from sandbox.files import Entry, version
+from sandbox.history import Author, Head, History
 from sandbox.limits import Completed, Limits
 from sandbox.proxy import Connection
 from sandbox.workspace import Workspace
 
 __all__ = [
+    "Author",
     "Completed",
     "Connection",
     "Entry",
     "FileProblem",
+    "Head",
+    "History",
+    "HistoryProblem",
     "Limits",
     "NoSandbox",
     "NotARepository",

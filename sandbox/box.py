@@ -15,6 +15,7 @@ from sandbox.alone import LEAST_LANDLOCK, Alone
 from sandbox.bubblewrap import Bubblewrap, candidates
 from sandbox.errors import NoSandbox, SandboxError, WrongOption
 from sandbox.explain import explain
+from sandbox.history import History, library
 from sandbox.inside.confine import LEAST_VERSION, landlock_version
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
@@ -41,9 +42,10 @@ PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
 class Sandbox:
     """The place where everything runs that the model asks for. Made by `open`, ended by `close`."""
 
-    def __init__(self, room: Room, workspace: Workspace) -> None:
+    def __init__(self, room: Room, workspace: Workspace, history: History) -> None:
         self._room = room
         self.workspace = workspace
+        self.history = history
 
     @classmethod
     async def open(
@@ -99,7 +101,7 @@ class Sandbox:
             room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), {}, way)
             workspace = Workspace(room, repository.root)
             await workspace.connect()
-            return cls(room, workspace)
+            return cls(room, workspace, workspace.history(repository))
         except BaseException:
             if launcher is not None:
                 await launcher.close()
@@ -137,6 +139,7 @@ class Sandbox:
 
     async def close(self) -> None:
         """Kills all that runs and removes the forks and scratch folders. Snapshots stay."""
+        await self.history.close()
         for workspace in (self.workspace, *list(self._room.forks)):
             await workspace.close()
         await self._room.launcher.close()
@@ -214,7 +217,7 @@ async def _attempts(mechanism: Bubblewrap | Alone, policy: Policy, canary: Path)
 
 def _with_git_folders(policy: Policy, repository: Repository) -> Policy:
     outside = tuple(p for p in repository.outside if not p.is_relative_to(repository.root))
-    return replace(policy, readable=(*policy.readable, *outside))
+    return replace(policy, readable=(*policy.readable, *outside, *library()))
 
 
 async def _tracked_path(launcher: Launcher, policy: Policy, toolchain: Toolchain) -> str:

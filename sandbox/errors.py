@@ -19,5 +19,9 @@ class NotARepository(SandboxError):
     """The folder is not (inside) a git repository that may serve as a workspace."""
 
 
+class HistoryProblem(SandboxError):
+    """The repository's git cannot tell, or cannot commit."""
+
+
 class FileProblem(SandboxError):
     """A file of the workspace cannot be read, written, listed or removed."""

@@ -69,7 +69,12 @@ def _open(root: Path) -> Repository:
     git_dir = _real(root / pointer.removeprefix("gitdir:").strip())
     if _is_worktree_of(git_dir, root):
         common = _real(git_dir / (_first_line(git_dir / "commondir") or "."))
-        return Repository(root, git_dir, (common,) if git_dir.is_relative_to(common) else (git_dir, common))
+        if git_dir.parent != common / "worktrees":
+            # Else a tree that was unpacked could name any folder, to be read and written as its git folder.
+            raise NotARepository(
+                f"{git_dir} is not where git keeps a worktree of {common}; repair it with git."
+            )
+        return Repository(root, git_dir, (common,))
     if _is_submodule_of(git_dir, root):
         return Repository(root, git_dir, (git_dir,))
     raise NotARepository(f"{mark} points to {git_dir}, which does not point back; repair it with git first.")

@@ -14,10 +14,12 @@ from sandbox import forks
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
 from sandbox.git_guard import Guarded, changed_since, intruders, pins
+from sandbox.history import History
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.network import Network
 from sandbox.policy import Mount, Overlay, Policy
+from sandbox.repository import Repository
 from sandbox.scratch import Scratch, remove_tree
 from sandbox.snapshots import Snapshots, Store
 from sandbox.toolchain import workspace_venvs
@@ -247,6 +249,10 @@ class Workspace:
             return
         self._room.forks.discard(self)
         await asyncio.to_thread(remove_tree, self._ground)
+
+    def history(self, repository: Repository) -> History:
+        """Git of the repository whose tree this is."""
+        return History(self._room.launcher, self._policy, repository)
 
     async def close(self) -> None:
         """Ends what still runs in it."""

@@ -148,6 +148,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--max-steps", metavar="N", type=_whole, help="end after so many steps (default: 60)")
     add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
     add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
+    add("--commit", action="store_true", help="commit what it changed, once it is done")
     add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
     add("--allow-network", metavar="HOST[:PORT]", type=_host, action="append", help=ALLOW_NETWORK)
     add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox")
@@ -255,6 +256,7 @@ def _options(arguments: argparse.Namespace, **told: Any) -> Any:
         approve=arguments.approve,
         seed=arguments.seed,
         allow_network=arguments.allow_network and tuple(arguments.allow_network),
+        commit=arguments.commit or None,
         unsafe=arguments.unsafe_no_sandbox or None,
     )
     if arguments.repo or not arguments.resume:
