@@ -1,10 +1,10 @@
-"""Takes each protection of the sandbox out of a copy of this tree, and sees whether a test notices.
+"""Takes each protection of the sandbox out of a copy of this tree: does a test notice?
 
     python -m bench.mutation_check [--list] [--only NAME ...] [--again]
 
-With only the layers off that cover for a protection, its tests have to pass; with the protection gone as well,
-at least one has to fail by an assertion of its own. The table is `bench.protections`. What was found for the
-same tree is kept in bench/results and not run again (`--again` does).
+With only the layers off that cover for a protection, its tests have to pass; with the protection gone as
+well, at least one has to fail, by an assertion. The table is `bench.protections`. What was found for the same
+tree is kept in bench/results and not run again (`--again` does).
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Copy:
         report = self._folder / "report.xml"
         report.unlink(missing_ok=True)
         self._python(
-            "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS}", f"--junitxml={report}",
-            *(f"tests/sandbox/{test}" for test in tests),
+            "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS}",
+            f"--junitxml={report}", *(f"tests/sandbox/{test}" for test in tests),
         )  # fmt: skip
         _end_what_is_left()
         return read_report(report)
@@ -166,18 +166,18 @@ def fingerprint() -> str:
     return digest.hexdigest()
 
 
-def _known() -> dict[str, list[str]]:
+def _known(tree: str) -> dict[str, list[str]]:
     try:
         kept = json.loads(RESULTS.read_text())
     except (OSError, ValueError):
         return {}
-    return kept["found"] if kept["tree"] == fingerprint() else {}
+    return kept["found"] if kept["tree"] == tree else {}
 
 
-def _keep(found: dict[str, list[str]]) -> None:
+def _keep(tree: str, found: dict[str, list[str]]) -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     new = RESULTS.with_suffix(".new")
-    new.write_text(json.dumps({"tree": fingerprint(), "found": found}, indent=1))
+    new.write_text(json.dumps({"tree": tree, "found": found}, indent=1))
     new.replace(RESULTS)
 
 
@@ -212,7 +212,10 @@ def main() -> int:
     if options.list:
         print("\n".join(protection.name for protection in protections))
         return 0
-    found = {} if options.again else _known()
+    tree = fingerprint()
+    known = _known(tree)
+    again = {protection.name for protection in protections} if options.again else set()
+    found = {name: what for name, what in known.items() if name not in again}
     adopt_orphans()
     try:
         with tempfile.TemporaryDirectory(prefix="ostro-mutants-") as folder:
@@ -222,7 +225,7 @@ def main() -> int:
                 began = time.monotonic()
                 if protection.name not in found:
                     found[protection.name] = list(check.look(protection))
-                    _keep(found)
+                    _keep(tree, found)
                 verdict, why = found[protection.name]
                 seconds = f"{time.monotonic() - began:5.1f} s"
                 print(

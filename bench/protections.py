@@ -1,12 +1,13 @@
-"""Every protection of the sandbox: how to take it out, what else covers the same, and which tests are to notice.
+"""Every protection of the sandbox: how to take it out, what else covers the same, which tests are to notice.
 
 A change is a text of a file that is there exactly once, and what stands there instead. `remove` takes the
 protection out; `others_off` switches off the layers that would hold in its place, so that a test which still
 passes has not looked. `bench.mutation_check` runs the table.
 
-Not in it, because nothing in a test could tell: the host name's namespace and that of control groups (without
-capabilities neither gives anything away or lets anything be done), and the demand for a user namespace (without
-one the supervisor refuses to start, which "user namespace of its own" looks at).
+Not in it, because no test could tell: the host name's namespace and that of control groups (without
+capabilities neither gives anything away), the demand for a user namespace (without one the supervisor refuses
+to start, see "user namespace of its own"), and the sandbox's own namespace for processes (without it the
+kernel lets nobody mount a /proc).
 """
 
 from __future__ import annotations
@@ -99,9 +100,6 @@ NAMESPACES = (
         f"{ATTACKS}::test_the_hosts_network_is_out_of_reach",
         f"{ATTACKS}::test_abstract_sockets_are_out_of_reach",
     )),
-    Protection("process namespace of the sandbox", (_without_kind("pid"),), (
-        f"{FURTHER}::test_the_hosts_processes_are_not_seen",
-    ), (SHARED_PROCESSES,)),
     Protection("interprocess memory of the sandbox", (_without_kind("ipc"),), (
         f"{FURTHER}::test_the_hosts_shared_memory_is_not_seen",
     ), (SHARED_IPC,)),
@@ -109,11 +107,11 @@ NAMESPACES = (
     Protection("user namespace of its own", (
         Change(SERVE, "if not in_user_namespace():", "if False:"),
     ), (f"{COMMANDS}::test_bubblewrap_that_cannot_start_or_does_not_hold",), (
-        Change(SERVE, "    no_more_user_namespaces()\n", '    in_user_namespace() or sys.exit("it went on")\n'),
+        Change(SERVE, "    no_more_user_namespaces()\n", '    in_user_namespace() or sys.exit("went on")\n'),
     ), probe=True),
     Protection("no more user namespaces", (
         Change(SERVE, "    no_more_user_namespaces()\n", ""),
-    ), (f"{ATTACKS}::test_no_user_namespace_inside",), (NO_FILTER,)),
+    ), (f"{FURTHER}::test_user_namespaces_cannot_be_made",), (NO_FILTER,)),
     Protection("process namespace of a command", (SHARED_PROCESSES,), (
         f"{FURTHER}::test_commands_do_not_see_each_other", f"{ATTACKS}::test_nothing_survives",
     )),
@@ -122,7 +120,7 @@ NAMESPACES = (
     )),
     Protection("mounts of a command", (
         Change(ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_PROCESSES | NEW_IPC)"),
-    ), (f"{FURTHER}::test_commands_do_not_see_each_other", f"{COMMANDS}::test_several_at_once")),
+    ), (f"{FURTHER}::test_commands_do_not_see_each_other",)),
     Protection("/proc of a command", (
         Change(ROOMS, 'mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)', "pass"),
     ), (f"{FURTHER}::test_commands_do_not_see_each_other",)),
@@ -142,7 +140,7 @@ MOUNTS = (
         f"{ATTACKS}::test_files_outside_stay",
     ), (NO_LANDLOCK,)),
     Protection("hidden folders", (
-        Change(WRAP, "for folder in policy.hidden:", 'for folder in [f for f in policy.hidden if f.name == "run"]:'),
+        Change(WRAP, "in policy.hidden:", 'in [f for f in policy.hidden if f.name == "run"]:'),
     ), (f"{ATTACKS}::test_home_is_hidden", f"{COMMANDS}::test_scratch_folders_vanish"), (NO_LANDLOCK,)),
     Protection("programs shine through hidden folders", (
         Change(WRAP, "for place in policy.readable:", "for place in ():"),
@@ -151,7 +149,7 @@ MOUNTS = (
         Change(POLICY, "masked=_secrets(),", "masked=(),"),
     ), (f"{ATTACKS}::test_password_hashes_are_masked",)),
     Protection("masked unix sockets outside", (
-        Change(BOX, "masked=(*policy.masked, *(path for path in sockets if path not in own))", "masked=policy.masked"),
+        Change(BOX, "*(path for path in sockets if path not in own)", ""),
     ), (f"{ATTACKS}::test_the_hosts_unix_sockets_lead_nowhere",)),
     Protection("masked unix sockets in the workspace", (
         Change(WORKSPACE, "mounts += [Mount(NOTHING, path) for path in room.sockets]", "pass"),
@@ -159,7 +157,8 @@ MOUNTS = (
     Protection("read-only mounts", (
         Change(WRAP, '"--bind" if mount.writable else "--ro-bind"', '"--bind"'),
     ), (
-        f"{FURTHER}::test_ostros_own_programs_cannot_be_changed", f"{COMMANDS}::test_what_is_lent_can_be_read_inside",
+        f"{FURTHER}::test_ostros_own_programs_cannot_be_changed",
+        f"{COMMANDS}::test_what_is_lent_can_be_read_inside",
     )),
     Protection("PATH entries in the workspace", (
         Change(BOX, "if done.exit_code == 0 and done.stdout.total:", "if done.exit_code == 0:"),
@@ -173,8 +172,7 @@ MOUNTS = (
                "self.add(step)"),
     ), (f"{COMMANDS}::test_a_hostile_venv_shows_nothing",)),
     Protection("folders too wide to be shown", (
-        Change(CHAIN, "return _inside(self._root, real) or any(_inside(broad, real) for broad in self._broad)",
-               "return False"),
+        Change(CHAIN, "return _inside(self._root, real) or any(", "return False and any("),
     ), (f"{COMMANDS}::test_programs_below_a_private_home", "test_toolchain.py")),
     Protection("mode of the scratch folder", (
         Change(SCRATCH, "os.chmod(real, 0o700)", "os.chmod(real, 0o755)"),
@@ -241,7 +239,9 @@ RIGHTS = (
     ), (HELD,)),
     Protection("bounding set", (BOUNDING,), (f"{ATTACKS}::test_no_capabilities",)),
     Protection("root is nobody", (ROOT_IS_ROOT,), (f"{FURTHER}::test_root_is_nobody_inside",)),
-    Protection("no new privileges", (PRIVILEGES,), (f"{ATTACKS}::test_no_capabilities",), (NO_FILTER, NO_LANDLOCK)),
+    Protection("no new privileges", (PRIVILEGES,), (
+        f"{ATTACKS}::test_no_capabilities",
+    ), (NO_FILTER, NO_LANDLOCK)),
 )  # fmt: skip
 
 LANDLOCK = (
@@ -292,7 +292,9 @@ FILTERED = (
 
 LIMITED = (
     *(
-        Protection(f"kernel's limit: {name}", (Change(CONFINE, text, ""),), (f"{FURTHER}::test_limits_of_the_kernel",))
+        Protection(f"kernel's limit: {name}", (Change(CONFINE, text, ""),), (
+            f"{FURTHER}::test_limits_of_the_kernel",
+        ))
         for name, text in {
             "file size": 'resource.RLIMIT_FSIZE: limits["file_bytes"],',
             "open files": 'resource.RLIMIT_NOFILE: limits["open_files"],',
@@ -300,7 +302,7 @@ LIMITED = (
             "core files": "resource.RLIMIT_CORE: 0,",
         }.items()
     ),
-    # With the kernel's limit on their number in force a bomb could not hurt even where it runs as another user.
+    # Not the bomb without an end: nothing would end it.
     Protection("watch: processes", (
         Change(USAGE, 'if tasks > limits["processes"]:', "if False:"),
     ), (f"{ATTACKS}::test_bombs_are_ended[threads]",)),
@@ -321,11 +323,11 @@ LIMITED = (
     ), (f"{FURTHER}::test_output_that_nobody_waits_for_ends_with_the_time",)),
     Protection("output", (
         Change(CAPTURE, "if len(self._tail) > 2 * self._tail_room:", "if False:"),
-        Change(CAPTURE, "return bytes(self._tail[max(0, len(self._tail) - self._tail_room) :])", "return bytes(self._tail)"),
+        Change(CAPTURE, "self._tail[max(0, len(self._tail) - self._tail_room) :]", "self._tail"),
     ), (f"{ATTACKS}::test_flood_is_bounded_and_the_rest_drained",)),
     Protection("output that is told", (
-        Change(CAPTURE, "if self._listener is None or self.total > self._limit:\n            return\n        shown",
-               "if self._listener is None:\n            return\n        shown"),
+        Change(CAPTURE, " or self.total > self._limit:\n            return\n        shown",
+               ":\n            return\n        shown"),
         Change(CAPTURE, "shown = data[: self._limit - self.total]", "shown = data"),
     ), (f"{ATTACKS}::test_flood_is_bounded_and_the_rest_drained",)),
 )  # fmt: skip
@@ -419,5 +421,6 @@ PROBED = (
 )  # fmt: skip
 
 PROTECTIONS = (
-    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *LIMITED, *GUARDED, *SERVED, *PROBED,
+    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *LIMITED, *GUARDED, *SERVED,
+    *PROBED,
 )  # fmt: skip

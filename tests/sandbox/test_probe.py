@@ -1,4 +1,4 @@
-"""The probe notices each layer that does not hold: here each is broken in turn, and its attempt has to work."""
+"""The probe notices each layer that does not hold: each is broken in turn, and its attempt has to work."""
 
 from __future__ import annotations
 
