@@ -309,7 +309,7 @@ async def _bring_back(place: Place, trees: list[str], files_at_start: Tree) -> N
     now = _seen(place.repo)
     with _environment(place.own):
         async with await Sandbox.open(place.repo) as box:
-            for tree in [*trees, *reversed(trees)]:
+            for tree in reversed(trees):
                 await back_to(box.workspace, tree)
                 assert await box.workspace.snapshot() == tree
                 if tree == trees[0]:

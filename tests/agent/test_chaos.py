@@ -1,4 +1,4 @@
-"""A slice of `python -m bench.chaos`: one run of each calamity that a user without rights can bring about."""
+"""A slice of `python -m bench.chaos`: six calamities, one run each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from tests.agent.chaos import CALAMITIES, survive
 
-SEEDS = {name: number for number, name in enumerate(CALAMITIES)}
+SLICE = ("agent killed", "sandbox killed", "keeper killed", "engine killed", "interrupted", "disk full")
+SEEDS = {name: number + len(CALAMITIES) for number, name in enumerate(CALAMITIES)}
 
 
 @pytest.fixture
@@ -23,10 +24,10 @@ def short() -> Iterator[Path]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
-@pytest.mark.parametrize("name", CALAMITIES)
+@pytest.mark.parametrize("name", SLICE)
 def test_a_run_survives(name: str, short: Path) -> None:
     if name == "disk full" and os.getuid() != 0:
         pytest.skip("only root can mount a small disk")
-    survived = survive(SEEDS[name] + 8, short)
+    survived = survive(SEEDS[name], short)
     assert survived.calamity == name and survived.struck, "the slice is to show something"
     assert survived.resumed == "done" and survived.checkpoints > 0

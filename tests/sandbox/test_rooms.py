@@ -59,6 +59,15 @@ async def test_commands_do_not_see_each_other(box: Sandbox) -> None:
     assert len(seen.splitlines()) == 2, "its first process, and itself"
 
 
+async def test_commands_at_once_have_rooms_of_their_own(box: Sandbox) -> None:
+    """What one of them mounts, another would find on its way."""
+    mounts = "sleep 0.3; grep -c ' /proc proc ' /proc/self/mounts"
+    runs = [box.workspace.run(["sh", "-c", mounts]) for _ in range(4)]
+    done = await asyncio.gather(*runs, return_exceptions=True)
+    said = [getattr(one, "output", one) for one in done]
+    assert str(said[0]).strip().isdigit() and said == [said[0]] * 4
+
+
 # Whoever is the parent of the command's parent is outside: the first process is the command's own.
 KILLS_ITS_KEEPER = """
 keeper=$(cut -d' ' -f4 /proc/$PPID/stat)
