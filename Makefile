@@ -2,6 +2,7 @@
 # make test    the whole test suite, a real-model run included
 # make check   style, types, import arrows
 # make bench   the benchmarks (long)
+# make soak    each protection taken out, 200 calamities, 10,000 random edits (hours; goes on where it was stopped)
 # make setup   Debian packages that some features and tests use
 # make clean   removes .venv and build output; downloaded models stay
 #
@@ -11,7 +12,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench setup clean models
+.PHONY: help run test check bench soak setup clean models
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 TORCH ?= torch==2.13.*
@@ -79,6 +80,11 @@ bench: models $(VENV)/.llama
 	@$(BIN)/python -m bench.sandbox
 	@$(BIN)/python -m bench.engine
 	@$(BIN)/python -m bench.tasks run --set all
+
+soak: $(VENV)/.installed
+	@nice -n 10 $(BIN)/python -m bench.mutation_check
+	@nice -n 10 $(BIN)/python -m bench.chaos
+	@OSTRO_FUZZ_CALLS=10000 nice -n 10 $(BIN)/python -m pytest -q tests/sandbox/test_edits_fuzz.py
 
 setup:
 	@if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); \

@@ -1,0 +1,248 @@
+"""Takes each protection of the sandbox out of a copy of this tree: does a test notice?
+
+    python -m bench.mutation_check [--list] [--only NAME ...] [--again]
+
+With only the layers off that cover for a protection, its tests have to pass; with the protection gone as
+well, at least one has to fail, by an assertion. The table is `bench.protections`. What was found for the same
+tree is kept in bench/results and not run again (`--again` does).
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+from xml.etree import ElementTree
+
+import psutil
+
+from bench.protections import NO_PROBE, PROTECTIONS, Change, Protection
+
+ROOT = Path(__file__).parents[1]
+ROOMS = ("tui", "agent", "tools", "sandbox", "engine", "tests", "bench")
+RESULTS = ROOT / "bench" / "results" / "mutation_check.json"
+TEST_SECONDS = 60
+SET_CHILD_SUBREAPER = 36
+BY_ASSERTION = ("AssertionError", "assert ", "Failed: ")
+"""How the message of a failure begins that a test meant; anything else is a mutant that does not run."""
+
+Verdict = Literal["noticed", "NOT NOTICED", "proves nothing"]
+
+
+class Stale(Exception):
+    """The table no longer fits the code."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Of one run of tests, by their names."""
+
+    passed: tuple[str, ...]
+    failed: tuple[str, ...]
+    """By an assertion."""
+    broken: tuple[str, ...]
+    """Failed in another way, or did not come to run."""
+
+
+class Copy:
+    """This tree once more, whose sandbox may be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        for room in ROOMS:
+            shutil.copytree(
+                ROOT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__", "results")
+            )
+        for file in ("pyproject.toml", "ostro.py"):
+            shutil.copy(ROOT / file, folder / file)
+        # An installed Ostro leads to the original tree.
+        found = self._python("-c", "import sandbox; print(sandbox.__file__)").stdout.strip()
+        if not Path(found).is_relative_to(folder):
+            raise RuntimeError(f"Tests in the copy would import {found}.")
+
+    def run(self, changes: Iterable[Change], tests: Sequence[str]) -> Outcome:
+        """Runs tests with these changes. Raises Stale."""
+        shutil.rmtree(self._folder / "sandbox")
+        shutil.copytree(
+            ROOT / "sandbox", self._folder / "sandbox", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        for change in changes:
+            make(change, self._folder)
+        report = self._folder / "report.xml"
+        report.unlink(missing_ok=True)
+        self._python(
+            "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_SECONDS}",
+            f"--junitxml={report}", *(f"tests/sandbox/{test}" for test in tests),
+        )  # fmt: skip
+        _end_what_is_left()
+        return read_report(report)
+
+    def _python(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        # CI: without a sandbox a test fails instead of being skipped.
+        environment = {**os.environ, "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        environment.pop("PYTHONPATH", None)
+        return subprocess.run(
+            [sys.executable, *argv],
+            cwd=self._folder,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+def make(change: Change, tree: Path) -> None:
+    """Raises Stale where its text is not in the file exactly once."""
+    file = tree / "sandbox" / change.file
+    text = file.read_text()
+    if (count := text.count(change.text)) != 1:
+        raise Stale(f"sandbox/{change.file} has {change.text!r} {count} times: correct bench/protections.py.")
+    file.write_text(text.replace(change.text, change.instead))
+
+
+def read_report(report: Path) -> Outcome:
+    if not report.exists():
+        return Outcome((), (), ("pytest itself",))
+    passed, failed, broken = [], [], []
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = case.get("name") or ""
+        failure = case.find("failure")
+        if failure is not None and (failure.get("message") or "").startswith(BY_ASSERTION):
+            failed.append(name)
+        elif failure is not None or case.find("error") is not None:
+            broken.append(name)
+        elif case.find("skipped") is None:
+            passed.append(name)
+    return Outcome(tuple(passed), tuple(failed), tuple(broken))
+
+
+class Check:
+    """Protections of one copy, one after the other."""
+
+    def __init__(self, copy: Copy) -> None:
+        self._copy = copy
+        self._before: dict[tuple[tuple[Change, ...], tuple[str, ...]], Outcome] = {}
+
+    def look(self, protection: Protection) -> tuple[Verdict, str]:
+        """What came of it, and the tests that say so. Raises Stale."""
+        off = protection.others_off if protection.probe else (NO_PROBE, *protection.others_off)
+        key = off, protection.tests
+        if key not in self._before:
+            self._before[key] = self._copy.run(*key)
+        before = self._before[key]
+        if before.failed or before.broken:
+            return (
+                "proves nothing",
+                f"fails already without it: {', '.join((*before.failed, *before.broken))}",
+            )
+        if not before.passed:
+            return "proves nothing", "no test of it runs on this machine"
+        after = self._copy.run((*off, *protection.remove), protection.tests)
+        if after.failed:
+            return "noticed", ", ".join(after.failed)
+        if after.broken:
+            return "proves nothing", f"the mutant does not run: {', '.join(after.broken)}"
+        return "NOT NOTICED", ", ".join(after.passed)
+
+
+def fingerprint() -> str:
+    """Of all that the results depend on."""
+    digest = hashlib.sha256()
+    for file in sorted(
+        [*ROOT.glob("sandbox/**/*.py"), *ROOT.glob("tests/sandbox/*.py"), ROOT / "bench/protections.py"]
+    ):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _known(tree: str) -> dict[str, list[str]]:
+    try:
+        kept = json.loads(RESULTS.read_text())
+    except (OSError, ValueError):
+        return {}
+    return kept["found"] if kept["tree"] == tree else {}
+
+
+def _keep(tree: str, found: dict[str, list[str]]) -> None:
+    RESULTS.parent.mkdir(exist_ok=True)
+    new = RESULTS.with_suffix(".new")
+    new.write_text(json.dumps({"tree": tree, "found": found}, indent=1))
+    new.replace(RESULTS)
+
+
+def adopt_orphans() -> None:
+    """What outlives its test becomes this process's child, so that it can be ended and nobody else's is."""
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def _end_what_is_left() -> None:
+    left = psutil.Process().children(recursive=True)
+    for process in left:
+        process.kill()
+    psutil.wait_procs(left, timeout=5)
+
+
+def chosen(names: Sequence[str]) -> list[Protection]:
+    """Those with these names, all where there are none. Exits with 2 where one is not known."""
+    unknown = set(names) - {protection.name for protection in PROTECTIONS}
+    if unknown:
+        print(f"There is no protection {min(unknown)!r}; --list names those there are.", file=sys.stderr)
+        sys.exit(2)
+    return [protection for protection in PROTECTIONS if not names or protection.name in names]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.mutation_check", description=__doc__)
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--only", action="append", default=[], metavar="NAME")
+    parser.add_argument("--again", action="store_true")
+    options = parser.parse_args()
+    protections = chosen(options.only)
+    if options.list:
+        print("\n".join(protection.name for protection in protections))
+        return 0
+    tree = fingerprint()
+    known = _known(tree)
+    again = {protection.name for protection in protections} if options.again else set()
+    found = {name: what for name, what in known.items() if name not in again}
+    adopt_orphans()
+    try:
+        with tempfile.TemporaryDirectory(prefix="ostro-mutants-") as folder:
+            os.chmod(folder, 0o755)
+            check = Check(Copy(Path(folder)))
+            for number, protection in enumerate(protections, 1):
+                began = time.monotonic()
+                if protection.name not in found:
+                    found[protection.name] = list(check.look(protection))
+                    _keep(tree, found)
+                verdict, why = found[protection.name]
+                seconds = f"{time.monotonic() - began:5.1f} s"
+                print(
+                    f"{number:3}/{len(protections)} {seconds}  {verdict:<14} {protection.name}: {why}",
+                    flush=True,
+                )
+    except Stale as problem:
+        print(problem, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        _end_what_is_left()
+        print("Interrupted; the same command goes on from here.", file=sys.stderr)
+        return 130
+    verdicts = [found[protection.name][0] for protection in protections]
+    print(f"{verdicts.count('noticed')} of {len(verdicts)} protections are noticed when they are gone.")
+    return 0 if set(verdicts) == {"noticed"} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

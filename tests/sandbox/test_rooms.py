@@ -1,0 +1,225 @@
+"""The rooms of one command, and the rights it is left with: what each is there for, tried from inside."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandbox import Limits, Sandbox, SandboxError
+
+from .conftest import Opener, command_line, processes
+from .test_attacks import outside, place, python, root_only, shell
+
+__all__ = ["outside", "place"]  # fixtures
+
+LISTS = (
+    "import os\n"
+    "for p in filter(str.isdigit, os.listdir('/proc')): print(p, repr(open(f'/proc/{p}/cmdline').read()))"
+)
+
+
+@pytest.fixture
+def sleeper() -> Iterator[str]:
+    """A process of the host, and the mark that its command line has."""
+    mark = f"98764.{os.getpid()}"
+    with subprocess.Popen(["sleep", mark]) as process:
+        yield mark
+        process.kill()
+
+
+async def test_the_hosts_processes_are_not_seen(place: tuple[Sandbox, bool], sleeper: str) -> None:
+    box, works = place
+    assert (sleeper in await python(box, LISTS)) is works
+
+
+def _wait_for(mark: str) -> None:
+    while not any(mark.encode() in command_line(pid) for pid in processes()):
+        time.sleep(0.02)
+
+
+async def test_commands_do_not_see_each_other(box: Sandbox) -> None:
+    mark = f"98763.{os.getpid()}"
+    other = asyncio.create_task(box.workspace.run(["sleep", mark], seconds=2))
+    await asyncio.to_thread(_wait_for, mark)
+    seen = await python(box, LISTS)
+    await other
+    assert mark not in seen
+    assert len(seen.splitlines()) == 2, "its first process, and itself"
+
+
+async def test_commands_at_once_have_rooms_of_their_own(box: Sandbox) -> None:
+    """What one of them mounts, another would find on its way."""
+    mounts = "sleep 0.3; grep -c ' /proc proc ' /proc/self/mounts"
+    runs = [box.workspace.run(["sh", "-c", mounts]) for _ in range(4)]
+    done = await asyncio.gather(*runs, return_exceptions=True)
+    said = [getattr(one, "output", one) for one in done]
+    assert str(said[0]).strip().isdigit() and said == [said[0]] * 4
+
+
+# Whoever is the parent of the command's parent is outside: the first process is the command's own.
+KILLS_ITS_KEEPER = """
+keeper=$(cut -d' ' -f4 /proc/$PPID/stat)
+if [ "$keeper" -gt 0 ]; then kill -KILL $keeper; fi
+sleep 0.3; echo lived
+"""
+
+
+async def test_a_command_cannot_kill_its_keeper(box: Sandbox) -> None:
+    said = ""
+    with suppress(SandboxError):
+        said = await shell(box, KILLS_ITS_KEEPER)
+    assert said.endswith("lived\n")
+
+
+PRIVATE, CREATE = 0, 0o1000
+
+
+@pytest.fixture
+def segment() -> Iterator[str]:
+    """A piece of the host's shared memory (System V), by its number."""
+    c = ctypes.CDLL(None, use_errno=True)
+    number = c.shmget(PRIVATE, 4096 + os.getpid() % 1000, CREATE | 0o666)
+    assert number >= 0
+    yield str(number)
+    c.shmctl(number, 0, None)
+
+
+SEGMENTS = "cut -c11-22 /proc/sysvipc/shm"
+
+
+async def test_the_hosts_shared_memory_is_not_seen(place: tuple[Sandbox, bool], segment: str) -> None:
+    box, works = place
+    assert (segment in (await shell(box, SEGMENTS)).split()) is works
+
+
+async def test_shared_memory_of_one_command_is_not_the_nexts(box: Sandbox) -> None:
+    made = "import ctypes; print(ctypes.CDLL(None).shmget(0, 4096, 0o1666))"
+    assert int(await python(box, made)) >= 0
+    assert (await shell(box, SEGMENTS)).split() == ["shmid"]
+
+
+async def test_a_command_begins_its_session_inside(place: tuple[Sandbox, bool]) -> None:
+    """A session begun outside would bring the terminal that it has there; it is number 0 in here."""
+    box, bare = place
+    assert bare or await python(box, "import os; print(os.getsid(0) > 0)") == "True\n"
+
+
+async def test_the_supervisor_has_three_capabilities(box: Sandbox) -> None:
+    await box.workspace.run(["true"])
+    [standing] = [task.result() for task in box._room.launcher._standing.values()]
+    inside = psutil.Process(standing._process.pid).children(recursive=True)
+    [supervisor] = [p for p in inside if "inside.serve" in " ".join(p.cmdline()) and p.children() == []]
+    status = Path(f"/proc/{supervisor.pid}/status").read_text()
+    held = re.findall(r"^Cap(?:Eff|Prm|Bnd):\s*(\w+)$", status, re.M)
+    of_use = sum(1 << number for number in (8, 21, 24))  # CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+    assert {int(mask, 16) for mask in held} == {of_use}
+
+
+async def test_a_started_program_has_no_capabilities(box: Sandbox) -> None:
+    status = await shell(box, "cat /proc/self/status")
+    assert re.findall(r"^Cap(?:Eff|Prm|Inh|Amb):\s*(\w+)$", status, re.M) == ["0" * 16] * 4
+
+
+async def test_user_namespaces_cannot_be_made(place: tuple[Sandbox, bool]) -> None:
+    """The bare call: `unshare -r` fails already where it writes its map of users."""
+    box, works = place
+    made = "import ctypes; print(ctypes.CDLL(None).unshare(0x10000000))"
+    assert (await python(box, made) == "0\n") is works
+
+
+async def test_root_is_nobody_inside(box: Sandbox) -> None:
+    program = "import ctypes; print(ctypes.CDLL(None).prctl(27, 0, 0, 0, 0))"  # PR_GET_SECUREBITS
+    assert int(await python(box, program)) == 0b10_1111
+
+
+async def test_a_command_cannot_be_looked_into(box: Sandbox) -> None:
+    """The first process of the namespace is ours; what it has in memory and open is not the command's."""
+    program = "import os\ntry: print(os.readlink('/proc/1/fd/0'))\nexcept PermissionError: print('denied')"
+    assert await python(box, program) == "denied\n"
+
+
+KERNEL = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/fs")
+
+
+@root_only
+@pytest.mark.parametrize("part", KERNEL)
+async def test_parts_of_proc_are_read_only(place: tuple[Sandbox, bool], part: str) -> None:
+    box, works = place
+    if not os.path.exists(part):
+        pytest.skip(f"this kernel has no {part}")
+    flags = await python(box, f"import os; print(os.statvfs({part!r}).f_flag & os.ST_RDONLY)")
+    assert (flags == "0\n") is works
+
+
+async def test_ostros_own_programs_cannot_be_changed(box: Sandbox) -> None:
+    await shell(box, "cd /run/ostro/inside; touch made; rm -f keeper.py; mv /run/ostro/inside /run/ostro/x")
+    here = await shell(box, "cd /run/ostro/inside; ls made keeper.py")
+    assert here.endswith("keeper.py\n") and "\nmade" not in here
+
+
+async def test_files_outside_cannot_be_cut_by_their_path(place: tuple[Sandbox, bool], outside: Path) -> None:
+    box, works = place
+    await python(box, "import os, sys; os.truncate(sys.argv[1], 0)", str(outside))
+    assert (outside.read_text() == "") is works
+
+
+async def test_ostros_own_folders_are_private(box: Sandbox) -> None:
+    for folder in (box._room.scratch.path, box._room.scratch.path.parent, box._room.store.folder):
+        assert folder.stat().st_mode & 0o777 == 0o700, folder
+
+
+async def test_limits_of_the_kernel(open_sandbox: Opener) -> None:
+    box = await open_sandbox(limits=Limits(open_files=100, processes=50, file_bytes=1 << 20))
+    program = (
+        "from resource import *\n"
+        "print([getrlimit(k) for k in (RLIMIT_NOFILE, RLIMIT_NPROC, RLIMIT_FSIZE, RLIMIT_CORE)])"
+    )
+    assert eval(await python(box, program)) == [(100, 100), (100, 100), (1 << 20, 1 << 20), (0, 0)]
+
+
+async def test_output_that_nobody_waits_for_ends_with_the_time(box: Sandbox) -> None:
+    done = await box.workspace.run(["sleep", "30"], seconds=0.3)
+    assert done.timed_out and done.seconds < 5
+
+
+async def test_the_terminal_of_the_caller_is_not_the_commands(repo: Path) -> None:
+    """With the agent in a terminal: a command that opens /dev/tty types into it."""
+    program = (
+        "import asyncio, pathlib, sys, sandbox\n"
+        "async def main():\n"
+        "    for unsafe in (True, False):\n"
+        "        async with await sandbox.Sandbox.open(pathlib.Path(sys.argv[1]), unsafe=unsafe) as box:\n"
+        "            done = await box.workspace.run(['sh', '-c', 'exec 3<>/dev/tty && echo opened'])\n"
+        "            print('unsafe' if unsafe else 'sandboxed', 'opened' in done.output, flush=True)\n"
+        "asyncio.run(main())\n"
+    )
+    said = await asyncio.to_thread(_in_a_terminal, [sys.executable, "-c", program, str(repo)])
+    assert "sandboxed False" in said, said
+
+
+def _in_a_terminal(argv: list[str]) -> str:
+    pid, terminal = os.forkpty()
+    if pid == 0:
+        os.chdir(Path(__file__).parents[2])
+        os.execv(argv[0], argv)
+    said, deadline = b"", time.monotonic() + 30
+    with suppress(OSError):  # the other side is closed
+        while time.monotonic() < deadline and (data := os.read(terminal, 1 << 12)):
+            said += data
+    os.close(terminal)
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return said.decode("utf-8", "replace")
