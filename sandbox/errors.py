@@ -17,3 +17,7 @@ class NotARepository(SandboxError):
 
 class FileProblem(SandboxError):
     """A file of the workspace cannot be read, written, listed or removed."""
+
+
+class SnapshotMissing(SandboxError):
+    """The store does not hold this snapshot, or not all of it."""
