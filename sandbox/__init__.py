@@ -6,9 +6,10 @@ Everything the model asks for goes through `Workspace`; see docs/sandbox.md for 
 from __future__ import annotations
 
 from sandbox.box import Sandbox
-from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError
+from sandbox.errors import FileProblem, NoSandbox, NotARepository, SandboxError, SnapshotMissing
 from sandbox.files import Entry
 from sandbox.limits import Completed, Limits
+from sandbox.repository import find_repository
 from sandbox.workspace import Workspace
 
 __all__ = [
@@ -20,5 +21,7 @@ __all__ = [
     "NotARepository",
     "Sandbox",
     "SandboxError",
+    "SnapshotMissing",
     "Workspace",
+    "find_repository",
 ]

@@ -1,4 +1,4 @@
-"""Notes which of the ignored files go away, or lose what they held at the start: nothing can bring them back."""
+"""Notes which of the ignored files go away, or lose what they held at the start: for good."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import stat
 from .rules import is_cache
 
 MOST_WATCHED = 50_000
-"""Ignored files that are looked at one by one; a folder that goes beyond is noticed when it goes as a whole."""
+"""Ignored files that are looked at one by one; a folder beyond is noticed when all of it goes."""
 MOST_NAMED = 10
 MOST_IN_FOLDER = 3
 """Lost files of one folder that are named; of more, the folder with their number."""
@@ -50,7 +50,7 @@ class Losses:
         """Sentences for the user; what they name is not named again."""
         gone = [path for path in self._before if path not in self.watched and not self._inside(path)]
         changed = []
-        for path, (size, time, original) in self.watched.items():
+        for path, (size, time, _) in self.watched.items():
             old = self._before.get(path)
             if old and old[2] and (size, time) != old[:2]:
                 changed.append(path)

@@ -1,4 +1,4 @@
-"""Lets git write a patch: what differs is laid out for it as loose objects, in a folder that goes afterwards."""
+"""Lets git write a patch: what differs is laid out for it as loose objects, for as long as it takes."""
 
 from __future__ import annotations
 

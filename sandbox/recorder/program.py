@@ -1,7 +1,7 @@
 """One request on standard input, one answer on standard output: a line of JSON, then bytes.
 
     {"op": "record", "session": ..., "like": [ids]}          {"id": ..., "notes": [sentences]}
-    {"op": "restore", ..., "id": ..., "paths": [...]}        {"id": what was there, "notes", "changed": [paths]}
+    {"op": "restore", ..., "id": ..., "paths": [...]}        {"id": of what was, "notes", "changed": [paths]}
     {"op": "changed", "a": id, "b": id, "exact": bool}       {"changed": [paths]}
     {"op": "patch", "a": id, "b": id}                        {}, then the patch
 
@@ -126,9 +126,10 @@ class Recorder:
             due = True
         try:
             if due:
-                names = {name: os.stat(os.path.join(self._roots, name)).st_mtime for name in os.listdir(self._roots)}
-                old = [name for name, used in names.items() if used < now - KEPT_DAYS * _DAY]
-                kept = {bytes.fromhex(name) for name in names if name not in old}
+                with os.scandir(self._roots) as roots:
+                    used = {root.name: root.stat().st_mtime for root in roots}
+                old = [name for name, last in used.items() if last < now - KEPT_DAYS * _DAY]
+                kept = {bytes.fromhex(name) for name in used.keys() - set(old)}
                 if old and not self._store.keep_only({*kept, current}):
                     return
                 for name in old:

@@ -6,6 +6,7 @@ records first, and what stands in the way unrecorded stops it before anything is
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import stat
@@ -51,7 +52,7 @@ class Restore:
         except OSError as problem:
             if problem.errno in (errno.EROFS, errno.EBUSY):
                 raise Blocked(
-                    f"{problem.filename or 'A path'} is protected while the sandbox is open and was not restored."
+                    f"{problem.filename or 'A path'} is protected inside the sandbox and was not restored."
                 ) from None
             raise
         finally:
@@ -77,8 +78,8 @@ class Restore:
                         continue
                     if ignored := [name for name, seen in names.items() if seen is None]:
                         raise Blocked(
-                            f"{folder}/{ignored[0]} is ignored by git and in the way of the file {change.path}; "
-                            "move it away."
+                            f"{folder}/{ignored[0]}, which git ignores, is in the way of the file "
+                            f"{change.path}; move it away."
                         )
 
     def _make_way(self, changes: list[Change]) -> None:
@@ -94,7 +95,7 @@ class Restore:
         assert entry is not None
         mode = self._target.permissions(path, entry[0]) if entry[0] != LINK else 0
         if entry[0] == FOLDER:
-            if path and change.before is None or change.before and change.before[0] != FOLDER:
+            if change.before is None or change.before[0] != FOLDER:
                 self._make_folder(path)
             return  # its permissions come last: it may be one that cannot be written
         if change.before and change.before[1] == entry[1] and _kind(change.before) == _kind(entry):
@@ -113,10 +114,8 @@ class Restore:
         except BaseException as problem:
             if isinstance(problem, OSError):
                 problem.filename = path
-            try:
+            with contextlib.suppress(OSError):
                 os.unlink(new, dir_fd=folder)
-            except OSError:
-                pass
             raise
 
     def _remove(self, changes: list[Change]) -> None:
@@ -165,10 +164,8 @@ class Restore:
 
     def _make_folder(self, path: str) -> None:
         folder, name = self._enter(path)
-        try:
+        with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
-        except FileExistsError:
-            pass
 
     def _delete(self, path: str, entry: Entry, *, must: bool = False) -> None:
         try:

@@ -1,8 +1,8 @@
 """What one id stands for: the files, git folders inside them, and what git's form of a tree cannot hold.
 
-    files   a tree, as git would have it, with empty folders
-    gits    the `.git` of each repository inside, whole, by its path
-    rest    JSON lines: the usual permissions, then every path with others
+files   a tree, as git would have it, with empty folders
+gits    the `.git` of each repository inside, whole, by its path
+rest    JSON lines: the usual permissions, then every path with others
 """
 
 from __future__ import annotations

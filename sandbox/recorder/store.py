@@ -10,6 +10,7 @@ with many entries, adds little.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -115,14 +116,10 @@ class Writer:
         return Segment(self._folder, self._name + _SUFFIX)
 
     def abandon(self) -> None:
-        try:
-            self._file.close()  # writes what is buffered, for which there may be no room
-        except OSError:
-            pass
-        try:
+        with contextlib.suppress(OSError):  # writes what is buffered, for which there may be no room
+            self._file.close()
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(self._path)
-        except FileNotFoundError:
-            pass
 
 
 class Store:

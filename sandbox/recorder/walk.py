@@ -120,7 +120,10 @@ class Walk:
             try:
                 if stat.S_ISDIR(status.st_mode):
                     before = self._old.folders.get(prefix + name, (b"",))[0]
-                    trees[name] = (FOLDER, self._below(fd, name, prefix + name, repository, recheck, verbatim))
+                    trees[name] = (
+                        FOLDER,
+                        self._below(fd, name, prefix + name, repository, recheck, verbatim),
+                    )
                     names[name] = status.st_mode
                     same = same and known.__class__ is int and trees[name][1] == before
                     continue
@@ -210,9 +213,10 @@ class Walk:
         if entry is None:
             return known is not None
         try:
-            return known.__class__ is not tuple or known[:5] != _seen(entry.stat(follow_symlinks=False), b"")[:5]  # type: ignore[index]
+            now = _seen(entry.stat(follow_symlinks=False), b"")
         except FileNotFoundError:
             return True
+        return not isinstance(known, tuple) or known[:5] != now[:5]
 
     def _repository(self, path: str) -> tuple[str, bool]:
         """The repository at a folder, and whether its list of tracked files has changed."""
