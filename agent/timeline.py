@@ -17,6 +17,8 @@ class Point:
     step: int
     tree: str
     label: str
+    before: int | None = None
+    """The step that it came after: not the number below it where something had been undone."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ class Timeline:
 
     def add(self, tree: str, label: str) -> Point:
         """A new checkpoint; nothing can be redone any more."""
-        self.at = Point(len(self.points), tree, label)
+        self.at = Point(len(self.points), tree, label, self.at.step if self.at else None)
         self.points.append(self.at)
         self.undone.clear()
         self.pending = None
@@ -107,9 +109,10 @@ class Timeline:
             return self.points[step]
         if self.pending:
             return self.pending.to if self.pending.kind == "undo" else self.at
-        if self.at.step == 0:
+        before = self.points[self.at.step].before
+        if before is None:
             raise WrongUsage("Nothing is left to undo: the files are as they were when the session started.")
-        return self.points[self.at.step - 1]
+        return self.points[before]
 
     def redo_target(self) -> Point:
         """Raises WrongUsage where nothing was undone since the last change."""
