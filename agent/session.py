@@ -341,7 +341,8 @@ class Session:
         while True:
             while not self.inbox:
                 if self.moves:
-                    await self._undo(self.moves.popleft())
+                    await self._undo(self.moves[0])
+                    self.moves.popleft()  # only now: until then the session works
                     continue
                 self._message_came.clear()
                 await self._message_came.wait()
