@@ -78,6 +78,7 @@ $(VENV)/.llama: $(VENV)/.installed
 
 bench: models $(VENV)/.llama
 	@$(BIN)/python -m bench.sandbox
+	@$(BIN)/python -m bench.checkpoints
 	@$(BIN)/python -m bench.engine
 	@$(BIN)/python -m bench.tasks run --set all
 

@@ -42,4 +42,22 @@ class Deny(SessionCommand):
     id: str
 
 
-Command = Annotated[SendMessage | Interrupt | Stop | Approve | Deny, Field(discriminator="type")]
+class Undo(SessionCommand):
+    """Put the files back as they were at a checkpoint, one back by default; between two turns."""
+
+    type: Literal["undo"] = "undo"
+    step: int | None = Field(default=None, ge=0)
+    force: bool = False
+    """Also where the user changed files since the last checkpoint; a redo brings that back."""
+
+
+class Redo(SessionCommand):
+    """Bring back what the last undo overwrote."""
+
+    type: Literal["redo"] = "redo"
+    force: bool = False
+
+
+Command = Annotated[
+    SendMessage | Interrupt | Stop | Approve | Deny | Undo | Redo, Field(discriminator="type")
+]

@@ -129,8 +129,22 @@ class Verify(Event):
 
 class Checkpoint(Event):
     type: Literal["checkpoint"] = "checkpoint"
+    step: int = 0
+    """Its number among the session's checkpoints: what `ostro undo --to` takes."""
     tree: str
     label: str
+
+
+class UndoEvent(Event):
+    """The files were put back as a checkpoint has them."""
+
+    type: Literal["undo"] = "undo"
+    kind: Literal["undo", "redo"]
+    step: int
+    label: str
+    tree: str
+    files: list[str]
+    """What is different now."""
 
 
 class UsageEvent(Event):
@@ -179,7 +193,7 @@ class End(Event):
 
 AnyEvent = Annotated[
     Start | Model | Step | EffortChange | Thinking | Text | ToolCallEvent | ToolOutput
-    | ToolResultEvent | Approval | Candidate | Verify | Checkpoint | UsageEvent | Warn | End,
+    | ToolResultEvent | Approval | Candidate | Verify | Checkpoint | UndoEvent | UsageEvent | Warn | End,
     Field(discriminator="type"),
 ]  # fmt: skip
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)

@@ -15,6 +15,8 @@ from agent.journal import Record
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.tally import Level, Tally
+from agent.timeline import Timeline
+from agent.undo import told
 from engine.request import Message, ToolCall
 from sandbox import SandboxError
 
@@ -38,6 +40,7 @@ class Resumed:
     """How HEAD and what is not committed were at the first start, where `--commit` was given."""
     candidates: dict[str, str] = field(default_factory=dict)
     """Files that may hold a candidate nobody verified, with the SHA-256 of that."""
+    timeline: Timeline = field(default_factory=Timeline)
 
     @property
     def signals(self) -> Signals:
@@ -58,9 +61,6 @@ class Resumed:
             match record["kind"]:
                 case "message":
                     state.history.append(Message.model_validate(record["message"]))
-                case "tree":
-                    state.last_tree = record["tree"]
-                    state.start_tree = state.start_tree or record["tree"]
                 case "repository":
                     state.repository = state.repository or record
                 case "candidate" if record["sha256"]:
@@ -69,6 +69,9 @@ class Resumed:
                     state.candidates.pop(record["path"], None)
                 case "event":
                     state._count(record["event"])
+        state.timeline = Timeline.read(records)
+        if state.timeline.at:
+            state.start_tree, state.last_tree = state.timeline.points[0].tree, state.timeline.at.tree
         return state
 
     def _count(self, event: Record) -> None:
@@ -99,9 +102,15 @@ class Resumed:
     async def tell(self, session: Session, now: str) -> None:
         """Tells the model which calls were cut off, and what is different from what it last saw."""
         note = await self._difference(session, now)
-        if close_open_calls(session, note) or not session.history or now == self.last_tree:
+        undone = told(self.timeline.untold) if self.timeline.untold else ""
+        self.timeline.untold.clear()
+        closed = close_open_calls(session, note)
+        if not session.history:
             return
-        session.add(Message(role="user", content=note))
+        if closed or now == self.last_tree:
+            note = ""
+        if text := " ".join(filter(None, [undone, note])):
+            session.add(Message(role="user", content=text))
 
     async def _difference(self, session: Session, now: str) -> str:
         if now == self.last_tree:

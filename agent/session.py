@@ -19,7 +19,7 @@ from typing import Any, Literal, cast
 from agent.approval import Approvals
 from agent.chat_engine import ChatEngine, OpenEngine
 from agent.closing import end_of, fault
-from agent.commands import Approve, Command, Deny, Interrupt, SendMessage, Stop
+from agent.commands import Approve, Command, Deny, Interrupt, Redo, SendMessage, Stop, Undo
 from agent.committing import Committing
 from agent.connections import Connections
 from agent.context import Context
@@ -33,6 +33,8 @@ from agent.resume import Resumed, close_open_calls
 from agent.rules import Rule
 from agent.secrets import masked
 from agent.tally import Level, Tally
+from agent.timeline import Timeline
+from agent.undo import redo, told, undo
 from agent.version import version
 from engine.errors import ContextOverflow, EngineError
 from engine.request import Effort, Message, Usage
@@ -76,6 +78,7 @@ class Session:
         self.start_tree = ""
         self.last_tree = ""
         """The tree at the last checkpoint."""
+        self.timeline = resumed.timeline if resumed else Timeline()
         self.verified: bool | None = None
         """What the last run of the command that must pass said; None where it has not run."""
         self.deadline: float | None = None
@@ -86,6 +89,8 @@ class Session:
         """The goal is reached: a limit ends what is only tidying up, not the run."""
         self.inbox: deque[str] = deque()
         """Messages of the user that no request has carried yet."""
+        self.moves: deque[Undo | Redo] = deque()
+        """Ways back and forth that the user asked for and that are not gone yet."""
 
         sandbox.on_connection(Connections(self).note)
         self._steps_before = self.tally.steps
@@ -112,7 +117,7 @@ class Session:
     @property
     def working(self) -> bool:
         """Whether a turn is running; a session that waits for a message is not."""
-        return self._turn is not None or bool(self.inbox)
+        return self._turn is not None or bool(self.inbox or self.moves)
 
     async def run(self) -> AsyncGenerator[AnyEvent, None]:
         """Every event of the run, the last one `end`. To be called once."""
@@ -139,6 +144,11 @@ class Session:
                 self._end_by(Interrupted("Terminated by a signal.", terminated=True))
             case Stop():
                 self._end_by(Done(verified=self.verified))
+            case Undo() | Redo() if self.options.kind == "session" and self._turn is None:
+                self.moves.append(command)
+                self._message_came.set()
+            case Undo() | Redo():
+                self.emit(Warn(text="Undo and redo work between two turns: interrupt this one first."))
             case Approve(id=call):
                 self.approvals.answer(call, True)
             case Deny(id=call):
@@ -216,12 +226,34 @@ class Session:
 
     async def checkpoint(self, label: str) -> str:
         """Records the tree where it has changed, for `--resume` to compare with; the tree's id."""
-        tree = await self.workspace.snapshot()
+        tree = await self.workspace.snapshot(like=[self.last_tree] if self.resumed and self.last_tree else [])
+        for note in self.workspace.notes():
+            self.emit(Warn(text=note))
         if tree != self.last_tree:
             self.last_tree = tree
             self.journal.append("tree", tree=tree, label=label, sync=True)
-            self.emit(Checkpoint(tree=tree, label=label))
+            point = self.timeline.add(tree, label)
+            self.emit(Checkpoint(step=point.step, tree=tree, label=label))
         return tree
+
+    async def _undo(self, command: Undo | Redo) -> None:
+        """Goes one way back or forth, and tells the model; what stands against it is a warning."""
+        try:
+            if isinstance(command, Undo):
+                step, force = command.step, command.force
+                moved = await undo(self.workspace, self.journal, self.timeline, step=step, force=force)
+            else:
+                moved = await redo(self.workspace, self.journal, self.timeline, force=command.force)
+        except Ending as ending:
+            self.emit(Warn(text=ending.reason))
+            return
+        self.last_tree = moved.move.to.tree
+        self.emit(moved.event)
+        for note in moved.notes:
+            self.emit(Warn(text=note))
+        if self.history:
+            self.add(Message(role="user", content=told([moved.move], moved.files)))
+        self.timeline.untold.clear()
 
     # The run itself.
 
@@ -327,6 +359,10 @@ class Session:
         """A turn for each message of the user, until the session is stopped."""
         while True:
             while not self.inbox:
+                if self.moves:
+                    await self._undo(self.moves[0])
+                    self.moves.popleft()  # only now: until then the session works
+                    continue
                 self._message_came.clear()
                 await self._message_came.wait()
             self.signals = Signals()

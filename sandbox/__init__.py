@@ -12,12 +12,14 @@ from sandbox.errors import (
     NoSandbox,
     NotARepository,
     SandboxError,
+    SnapshotMissing,
     WrongOption,
 )
 from sandbox.files import Entry, version
 from sandbox.history import Author, Head, History
 from sandbox.limits import Completed, Limits
 from sandbox.proxy import Connection
+from sandbox.repository import find_repository
 from sandbox.workspace import Workspace
 
 __all__ = [
@@ -34,7 +36,9 @@ __all__ = [
     "NotARepository",
     "Sandbox",
     "SandboxError",
+    "SnapshotMissing",
     "Workspace",
     "version",
     "WrongOption",
+    "find_repository",
 ]

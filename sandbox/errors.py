@@ -25,3 +25,7 @@ class HistoryProblem(SandboxError):
 
 class FileProblem(SandboxError):
     """A file of the workspace cannot be read, written, listed or removed."""
+
+
+class SnapshotMissing(SandboxError):
+    """The store does not hold this snapshot, or not all of it."""

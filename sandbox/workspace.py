@@ -81,7 +81,8 @@ class Workspace:
         policy = replace(room.policy, root=self.root, pins=held).with_mounts(*mounts)
         self._policy = policy
         self._files = Files(room.launcher, policy, room.limits)
-        self._snapshots = Snapshots(room.launcher, policy, room.store, room.scratch.folder("index"))
+        index = room.store.index if source == room.policy.root else room.scratch.folder("index")
+        self._snapshots = Snapshots(room.launcher, policy, room.store, index)
         self._turn = asyncio.Lock()
 
     async def run(
@@ -211,26 +212,38 @@ class Workspace:
         top = path.split("/")[0]
         return any(venv.name == top for venv in workspace_venvs(self._source))
 
-    async def snapshot(self) -> str:
-        """Records the tracked and the untracked, not ignored, files; returns the tree's id."""
-        async with self._turn:
-            return await self._snapshots.record()
+    async def snapshot(self, *, like: Sequence[str] = ()) -> str:
+        """Records the tracked and the untracked, not ignored, files, and repositories inside; an id.
 
-    async def diff(self, a: str, b: str) -> str:
-        """`git diff --binary` from snapshot `a` to snapshot `b`, fit for `git apply`."""
-        return await self._snapshots.diff(a, b)
-
-    async def changed(self, a: str, b: str) -> list[str]:
-        """The paths that differ between two snapshots."""
-        return await self._snapshots.changed(a, b)
-
-    async def restore(self, tree: str, paths: Sequence[str] | None = None) -> None:
-        """Puts files back as they are in snapshot `tree`, all of them or `paths` (files or folders).
-
-        A file that the snapshot does not have is deleted, unless it is ignored.
+        Byte for byte, with permissions and empty folders. What the snapshots `like` hold counts as recorded,
+        whatever is ignored by now. The same id means the same files.
         """
         async with self._turn:
-            await self._snapshots.restore(tree, paths)
+            return await self._snapshots.record(like)
+
+    async def diff(self, a: str, b: str) -> str:
+        """`git diff --binary` from snapshot `a` to snapshot `b`, fit for `git apply`.
+
+        Permissions but the executable bit, empty folders and inner git folders are not in it.
+        """
+        return await self._snapshots.diff(a, b)
+
+    async def changed(self, a: str, b: str, *, exact: bool = False) -> list[str]:
+        """The paths that differ between two snapshots; with `exact`, also in what no patch can show."""
+        return await self._snapshots.changed(a, b, exact=exact)
+
+    async def restore(self, tree: str, paths: Sequence[str] | None = None) -> str:
+        """Puts files back as they are in snapshot `tree`, all of them or `paths` (files or folders).
+
+        A file that the snapshot does not have is deleted, unless it is ignored. The id of what was there
+        before. Raises SandboxError (SnapshotMissing where the snapshot is not kept any more).
+        """
+        async with self._turn:
+            return await self._snapshots.restore(tree, paths)
+
+    def notes(self) -> list[str]:
+        """Sentences for the user about what no snapshot holds: ignored files that a command destroyed."""
+        return self._snapshots.notes()
 
     async def fork(self) -> Workspace:
         """A copy of the tree as it is now, seen by its commands at the same path.

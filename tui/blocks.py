@@ -6,7 +6,7 @@ import shlex
 
 from agent import events
 from tools.plain_text import plain
-from tui.printer import OUTPUT_LINES, arguments_line, one_line
+from tui.printer import OUTPUT_LINES, arguments_line, one_line, undo_line
 
 
 def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
@@ -33,6 +33,8 @@ def _block(event: events.AnyEvent) -> tuple[str, str] | None:
             if event.passed:
                 return f"✓ {command} passed ({event.seconds:.1f} s)", "good"
             return f"✗ {command} failed ({event.seconds:.1f} s)\n{_first_lines(event.tail)}", "bad"
+        case events.UndoEvent():
+            return undo_line(event), "note"
         case events.Warn():
             return f"! {event.text}", "note"
     return None

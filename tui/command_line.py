@@ -123,6 +123,7 @@ def _parser() -> Parser:
     _models(commands)
     _trust(commands)
     _sessions(commands)
+    _undo(commands)
 
     doctor = commands.add_parser("doctor", help="what this machine has of what Ostro needs")
     doctor.add_argument("--json", action="store_true", help="one JSON array on standard output")
@@ -192,6 +193,20 @@ def _sessions(commands: Any) -> None:
     show.add_argument("session", metavar="ID")
     show.add_argument("--json", action="store_true", help="its events as JSON lines")
     sessions.set_defaults(handler=_sessions_command)
+
+
+def _undo(commands: Any) -> None:
+    undo = commands.add_parser("undo", help="put the files back as they were before the last step")
+    undo.add_argument(
+        "--to", metavar="STEP", type=_step, help="a checkpoint, as `ostro sessions show` has them"
+    )
+    redo = commands.add_parser("redo", help="bring back what the last undo overwrote")
+    for parser in (undo, redo):
+        parser.add_argument("session", nargs="?", metavar="SESSION", help="default: the latest one here")
+        parser.add_argument(
+            "--force", action="store_true", help="also where files were changed since; that is recorded first"
+        )
+        parser.set_defaults(handler=_undo_command)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -301,6 +316,14 @@ def _trust_command(arguments: argparse.Namespace) -> int:
     return trust_repository(arguments.path or Path("."), remove=arguments.remove)
 
 
+def _undo_command(arguments: argparse.Namespace) -> int:
+    from tui.undo import redo_session, undo_session
+
+    if arguments.command == "redo":
+        return redo_session(arguments.session, force=arguments.force)
+    return undo_session(arguments.session, step=arguments.to, force=arguments.force)
+
+
 def _doctor(arguments: argparse.Namespace) -> int:
     from tui.doctor import doctor
 
@@ -331,6 +354,12 @@ def _host(text: str) -> str:
 def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _step(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a checkpoint")
     return int(text)
 
 

@@ -101,6 +101,12 @@ class TextPrinter:
         if len(event.failing) > OUTPUT_LINES:
             self._line(f"  … and {len(event.failing) - OUTPUT_LINES} more", "dim")
 
+    def _show_checkpoint(self, event: events.Checkpoint) -> None:
+        self._line(f"· checkpoint {event.step}: {one_line(event.label)}", "dim")
+
+    def _show_undo(self, event: events.UndoEvent) -> None:
+        self._line(undo_line(event), "yellow")
+
     def _show_warning(self, event: events.Warn) -> None:
         self._line(f"! {one_line(event.text, 1000)}", "yellow")
 
@@ -138,6 +144,12 @@ class TextPrinter:
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
+
+
+def undo_line(event: events.UndoEvent) -> str:
+    what = "Undone" if event.kind == "undo" else "Redone"
+    files = "no file changed" if not event.files else one_line(", ".join(event.files), 1000)
+    return f"{what}: the files are as at step {event.step} ({one_line(event.label)}): {files}."
 
 
 def summary(end: events.End) -> str:

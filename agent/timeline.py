@@ -1,0 +1,124 @@
+"""The checkpoints of a session in their order, where it stands among them, and what a redo brings back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from agent.ending import WrongUsage
+from agent.journal import Record
+
+
+@dataclass(frozen=True)
+class Point:
+    """A recorded state of the files; `step` is its number among the checkpoints, from 0."""
+
+    step: int
+    tree: str
+    label: str
+    before: int | None = None
+    """The step that it came after: not the number below it where something had been undone."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """A way from one recorded state to another, by undo or redo."""
+
+    kind: Literal["undo", "redo"]
+    to: Point
+    saved: str
+    """The tree that was there before, the user's own edits in it."""
+    back: int
+    """The step at which the session stood."""
+
+
+@dataclass
+class Timeline:
+    """What the records `tree`, `undo`, `redo` and `restored` of a journal come to."""
+
+    points: list[Point] = field(default_factory=list)
+    at: Point | None = None
+    """The last recorded state of the files."""
+    undone: list[Point] = field(default_factory=list)
+    """What a redo brings back, the next last."""
+    pending: Move | None = None
+    """A move that was begun and not finished: files may be in either state."""
+    cancels: bool = False
+    """Whether the pending move takes an unfinished redo back."""
+    untold: list[Move] = field(default_factory=list)
+    """What the model has not been told of."""
+
+    @classmethod
+    def read(cls, records: Iterable[Record]) -> Timeline:
+        timeline = cls()
+        for record in records:
+            match record["kind"]:
+                case "tree":
+                    timeline.add(record["tree"], record["label"])
+                case "undo" | "redo":
+                    to = Point(record["step"], record["tree"], record["label"])
+                    timeline.begin(Move(record["kind"], to, record["saved"], record["back"]))
+                case "restored":
+                    timeline.finish()
+                case "message" if record["message"]["role"] == "user":
+                    timeline.untold.clear()
+        return timeline
+
+    def add(self, tree: str, label: str) -> Point:
+        """A new checkpoint; nothing can be redone any more."""
+        self.at = Point(len(self.points), tree, label, self.at.step if self.at else None)
+        self.points.append(self.at)
+        self.undone.clear()
+        self.pending = None
+        return self.at
+
+    def begin(self, move: Move) -> None:
+        """From here on files may be in either state."""
+        earlier, self.pending = self.pending, move
+        self.cancels = earlier is not None and (earlier.kind, move.kind) == ("redo", "undo")
+        if earlier and (earlier.kind, move.kind) == ("undo", "redo"):
+            self._keep(earlier)  # which the redo takes back
+
+    def finish(self) -> None:
+        move = self.pending
+        if move is None:
+            return
+        self.pending = None
+        if move.kind == "redo":
+            del self.undone[-1:]
+        elif not self.cancels:
+            self._keep(move)
+        self.at = move.to
+        self.untold.append(move)
+
+    def _keep(self, move: Move) -> None:
+        self.undone.append(Point(move.back, move.saved, self.points[move.back].label))
+
+    def undo_target(self, step: int | None) -> Point:
+        """Where an undo leads: to `step`, else one back, else to where an unfinished one was going.
+
+        Raises WrongUsage.
+        """
+        if self.at is None:
+            raise WrongUsage("This session recorded no checkpoint, so there is nothing to undo.")
+        if step is not None:
+            if not 0 <= step < len(self.points):
+                last = len(self.points) - 1
+                raise WrongUsage(f"There is no step {step}; the checkpoints of this session are 0 to {last}.")
+            return self.points[step]
+        if self.pending:
+            return self.pending.to if self.pending.kind == "undo" else self.at
+        before = self.points[self.at.step].before
+        if before is None:
+            raise WrongUsage("Nothing is left to undo: the files are as they were when the session started.")
+        return self.points[before]
+
+    def redo_target(self) -> Point:
+        """Raises WrongUsage where nothing was undone since the last change."""
+        if self.pending and self.pending.kind == "undo":
+            back = self.pending.back
+            return Point(back, self.pending.saved, self.points[back].label)
+        if not self.undone:
+            raise WrongUsage("There is nothing to redo: nothing was undone since the last checkpoint.")
+        return self.undone[-1]

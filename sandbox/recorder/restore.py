@@ -1,0 +1,233 @@
+"""Puts files back as a snapshot has them, on open folders: no link that appears meanwhile leads anywhere.
+
+Every file is replaced in one step. Nothing is overwritten or removed that was not recorded before: the caller
+records first, and what stands in the way unrecorded stops it before anything is written.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Sequence
+
+from .index import Index
+from .rules import Rules
+from .snapshot import Change, Snapshot, all_changes
+from .store import Store
+from .trees import FOLDER, LINK, Entry
+from .walk import OPEN_FOLDER
+
+TEMPORARY = ".ostro-restore-"
+
+
+class Blocked(Exception):
+    """One sentence: why nothing, or not all, was restored."""
+
+
+class Restore:
+    def __init__(self, store: Store, root: str, rules: Rules, now: Snapshot, target: Snapshot) -> None:
+        self._store = store
+        self._top = os.open(root, OPEN_FOLDER)
+        self._rules = rules
+        self._now = now
+        self._target = target
+        self._here = ""
+        self._fd = os.dup(self._top)
+        self._loosened: dict[str, int] = {}
+        """Folders that were not writable, with the permissions they had."""
+
+    def run(self, index: Index, paths: Sequence[str] | None) -> list[str]:
+        """The paths that are different now. Raises Blocked, OSError, Missing."""
+        changes = [c for c in all_changes(self._now, self._target) if _wanted(c.path, paths)]
+        try:
+            self._refuse_unrecorded(changes, index)
+            self._make_way(changes)
+            for change in changes:
+                if change.after is not None:
+                    self._put(change)
+            self._remove(changes)
+            self._permit(changes)
+        except OSError as problem:
+            if problem.errno in (errno.EROFS, errno.EBUSY):
+                raise Blocked(
+                    f"{problem.filename or 'A path'} is protected inside the sandbox and was not restored."
+                ) from None
+            raise
+        finally:
+            self._tighten()
+            os.close(self._fd)
+            os.close(self._top)
+        return [change.path for change in changes if change.path]
+
+    def _refuse_unrecorded(self, changes: list[Change], index: Index) -> None:
+        """What is on the disk where something is to be, and in no snapshot."""
+        for change in changes:
+            if change.after is None:
+                continue
+            if change.before is None:
+                status = self._status(change.path)
+                if status is None or (change.after[0] == FOLDER and stat.S_ISDIR(status.st_mode)):
+                    continue
+                # The same path may have been recorded under another kind of parent.
+                raise Blocked(f"{change.path} is in the way and not recorded; move it away.")
+            if change.before[0] == FOLDER and change.after[0] != FOLDER:
+                for folder, (_, names) in index.folders.items():
+                    if folder != change.path and not folder.startswith(change.path + "/"):
+                        continue
+                    if ignored := [name for name, seen in names.items() if seen is None]:
+                        raise Blocked(
+                            f"{folder}/{ignored[0]}, which git ignores, is in the way of the file "
+                            f"{change.path}; move it away."
+                        )
+
+    def _make_way(self, changes: list[Change]) -> None:
+        """Removes what is of another kind than what comes in its place, with all that was recorded in it."""
+        turned = [c.path for c in changes if c.before and c.after and _kind(c.before) != _kind(c.after)]
+        for change in reversed(changes):
+            under = any(change.path == path or change.path.startswith(path + "/") for path in turned)
+            if under and change.before is not None:
+                self._delete(change.path, change.before, must=True)
+
+    def _put(self, change: Change) -> None:
+        path, entry = change.path, change.after
+        assert entry is not None
+        mode = self._target.permissions(path, entry[0]) if entry[0] != LINK else 0
+        if entry[0] == FOLDER:
+            if change.before is None or change.before[0] != FOLDER:
+                self._make_folder(path)
+            return  # its permissions come last: it may be one that cannot be written
+        if change.before and change.before[1] == entry[1] and _kind(change.before) == _kind(entry):
+            return  # permissions alone
+        folder, name = self._enter(path)
+        new = f"{TEMPORARY}{os.urandom(6).hex()}"
+        try:
+            if entry[0] == LINK:
+                os.symlink(self._store.get(entry[1]), os.fsencode(new), dir_fd=folder)
+            else:
+                fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+                with os.fdopen(fd, "wb") as file:
+                    file.write(self._store.get(entry[1]))
+                    os.fchmod(file.fileno(), mode)
+            os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException as problem:
+            if isinstance(problem, OSError):
+                problem.filename = path
+            with contextlib.suppress(OSError):
+                os.unlink(new, dir_fd=folder)
+            raise
+
+    def _remove(self, changes: list[Change]) -> None:
+        gone = [c for c in changes if c.after is None and c.before is not None]
+        ignored: set[str] = set()
+        if any(change.path.rpartition("/")[2] == ".gitignore" for change in changes):
+            # By the rules that hold from now on: such a file may have been there, unrecorded.
+            there = [c.path for c in gone if "/.git/" not in f"/{c.path}/" and self._status(c.path)]
+            ignored = self._rules.ignored(there)
+        for change in reversed(gone):
+            if change.path not in ignored:
+                assert change.before is not None
+                self._delete(change.path, change.before)
+
+    def _permit(self, changes: list[Change]) -> None:
+        for change in reversed(changes):
+            entry = change.after
+            if entry is None or entry[0] == LINK:
+                continue
+            mode = self._target.permissions(change.path, entry[0])
+            self._loosened.pop(change.path, None)
+            self._set_mode(change.path, mode)
+
+    def _tighten(self) -> None:
+        for path, mode in sorted(self._loosened.items(), reverse=True):
+            try:
+                self._set_mode(path, mode)
+            except OSError:
+                continue  # the folder is gone
+        self._loosened = {}
+
+    # One path.
+
+    def _set_mode(self, path: str, mode: int) -> None:
+        if not path:
+            os.fchmod(self._top, mode)
+            return
+        folder, name = self._enter(path)
+        opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+        try:
+            status = os.fstat(opened)
+            if not stat.S_ISLNK(status.st_mode) and stat.S_IMODE(status.st_mode) != mode:
+                os.chmod(f"/proc/self/fd/{opened}", mode)
+        finally:
+            os.close(opened)
+
+    def _make_folder(self, path: str) -> None:
+        folder, name = self._enter(path)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=folder)
+
+    def _delete(self, path: str, entry: Entry, *, must: bool = False) -> None:
+        try:
+            folder, name = self._enter(path)
+            if entry[0] == FOLDER:
+                self._leave(path)
+                os.rmdir(name, dir_fd=folder)
+            else:
+                os.unlink(name, dir_fd=folder)
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as problem:
+            if problem.errno == errno.ENOTEMPTY and not must:
+                return  # what git ignores in it stays
+            problem.filename = path
+            raise
+
+    def _status(self, path: str) -> os.stat_result | None:
+        try:
+            folder, name = self._enter(path)
+            return os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _enter(self, path: str) -> tuple[int, str]:
+        """The open folder that holds a path, made writable for as long as this runs, and the last name."""
+        parent, _, name = path.rpartition("/")
+        if parent != self._here:
+            fd = os.dup(self._top)
+            walked = ""
+            try:
+                for part in parent.split("/") if parent else []:
+                    walked = f"{walked}/{part}" if walked else part
+                    try:
+                        below = os.open(part, OPEN_FOLDER, dir_fd=fd)
+                    except OSError as problem:
+                        if problem.errno == errno.ELOOP:
+                            raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", walked) from None
+                        raise
+                    os.close(fd)
+                    fd = below
+            except BaseException:
+                os.close(fd)
+                raise
+            os.close(self._fd)
+            self._fd, self._here = fd, parent
+        status = os.fstat(self._fd)
+        if not status.st_mode & stat.S_IWUSR and parent not in self._loosened:
+            self._loosened[parent] = stat.S_IMODE(status.st_mode)
+            os.fchmod(self._fd, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+        return self._fd, name
+
+    def _leave(self, path: str) -> None:
+        """Nothing below a folder that is to be removed stays open."""
+        if self._here == path or self._here.startswith(path + "/"):
+            os.close(self._fd)
+            self._fd, self._here = os.dup(self._top), ""
+
+
+def _kind(entry: Entry) -> str:
+    return "folder" if entry[0] == FOLDER else "link" if entry[0] == LINK else "file"
+
+
+def _wanted(path: str, paths: Sequence[str] | None) -> bool:
+    return paths is None or any(path == p or path.startswith(p + "/") or p == "." for p in paths)

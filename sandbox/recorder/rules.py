@@ -1,0 +1,127 @@
+"""What git tracks and what it ignores, asked from git: for names that are new, never for all of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+
+CACHES = ("__pycache__", ".pytest_cache")
+CACHE_ENDS = (".pyc", ".pyo")
+"""What running the tests leaves behind: neither recorded nor missed."""
+_AT_ONCE = 16 << 10
+"""Bytes of names that are given to git before its answers are read; a pipe holds more."""
+
+
+class GitFailed(Exception):
+    """One sentence."""
+
+
+class Rules:
+    """For one tree. `git` is the command with its options, `git_dir` the store's own empty repository."""
+
+    def __init__(self, git: Sequence[str], root: str, own_git_dir: str, git_dir: str) -> None:
+        self._git = list(git)
+        self._root = root
+        self._env = {**os.environ, "GIT_DIR": git_dir, "GIT_WORK_TREE": root}
+        # Not known to `check-ignore`, which matches no patterns against the names it is given.
+        self._env.pop("GIT_LITERAL_PATHSPECS", None)
+        self._own = own_git_dir
+        self._asked: subprocess.Popen[bytes] | None = None
+        self._tracked: dict[str, tuple[set[str], set[str]]] = {}
+
+    def ignored(self, paths: Sequence[str]) -> set[str]:
+        """Those of the paths that the ignore rules match, whether git tracks them or not."""
+        if not paths:
+            return set()
+        found: set[str] = set()
+        batch: list[bytes] = []
+        size = 0
+        for path in paths:
+            # A colon at the start of a name would mean something to git.
+            name = b"./" + os.fsencode(path) + b"\0"
+            if size + len(name) > _AT_ONCE and batch:
+                found |= self._answers(batch)
+                batch, size = [], 0
+            batch.append(name)
+            size += len(name)
+        return found | self._answers(batch)
+
+    def tracks(self, repository: str, path: str) -> bool:
+        """Whether that repository ("" is the outermost) tracks this file, or something below this folder."""
+        files, folders = self._of(repository)
+        below = path[len(repository) + 1 :] if repository else path
+        return below in files or below in folders
+
+    def close(self) -> None:
+        if self._asked:
+            assert self._asked.stdin and self._asked.stdout
+            self._asked.stdin.close()
+            self._asked.stdout.close()
+            self._asked.wait()
+
+    def _answers(self, batch: list[bytes]) -> set[str]:
+        if self._asked is None:
+            argv = [*self._git, "check-ignore", "--no-index", "--stdin", "-z", "-v", "-n"]
+            pipe = subprocess.PIPE
+            try:
+                self._asked = subprocess.Popen(argv, stdin=pipe, stdout=pipe, cwd=self._root, env=self._env)
+            except FileNotFoundError:
+                raise GitFailed("There is no `git` on PATH; install git.") from None
+        asked = self._asked
+        assert asked.stdin and asked.stdout
+        try:
+            asked.stdin.write(b"".join(batch))
+            asked.stdin.flush()
+        except BrokenPipeError:
+            raise GitFailed("`git check-ignore` ended early.") from None
+        fields = _fields(asked.stdout.fileno(), 4 * len(batch))
+        found: set[str] = set()
+        # Source, line, pattern and path; a pattern with an exclamation mark takes in again.
+        for n, name in enumerate(batch):
+            source, _line, pattern, path = fields[4 * n : 4 * n + 4]
+            if path != name[:-1]:
+                raise GitFailed("`git check-ignore` answered out of turn.")
+            if source and not pattern.startswith(b"!"):
+                found.add(os.fsdecode(path[2:]))
+        return found
+
+    def _of(self, repository: str) -> tuple[set[str], set[str]]:
+        known = self._tracked.get(repository)
+        if known is None:
+            known = self._tracked[repository] = self._list(repository)
+        return known
+
+    def _list(self, repository: str) -> tuple[set[str], set[str]]:
+        where = os.path.join(self._root, repository)
+        env = {name: value for name, value in self._env.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+        if not repository:
+            env.update(GIT_DIR=self._own, GIT_WORK_TREE=self._root)
+        done = subprocess.run(
+            [*self._git, "ls-files", "-z"], cwd=where, env=env, stdin=subprocess.DEVNULL, capture_output=True
+        )
+        if done.returncode != 0:
+            if repository:
+                return set(), set()  # what is called `.git` there is no repository
+            why = os.fsdecode(done.stderr).strip().splitlines() or [f"exit code {done.returncode}"]
+            raise GitFailed(f"`git ls-files` failed: {why[-1]}.")
+        files = {os.fsdecode(name) for name in done.stdout.split(b"\0") if name}
+        folders: set[str] = set()
+        for name in files:
+            while (name := name.rpartition("/")[0]) and name not in folders:
+                folders.add(name)
+        return files, folders
+
+
+def is_cache(name: str) -> bool:
+    return name in CACHES or name.endswith(CACHE_ENDS)
+
+
+def _fields(fd: int, count: int) -> list[bytes]:
+    data = b""
+    while data.count(b"\0") < count:
+        more = os.read(fd, 1 << 16)
+        if not more:
+            raise GitFailed("`git check-ignore` ended early; does something change the folders all the time?")
+        data += more
+    return data.split(b"\0")

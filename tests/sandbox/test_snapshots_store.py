@@ -1,0 +1,229 @@
+"""The store: whole or absent under a kill and on a full disk, small for small edits, pruned when old."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import sys
+import time
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from sandbox import Sandbox, SandboxError, SnapshotMissing, snapshots
+from sandbox.limits import Limits
+from sandbox.recorder import program
+from sandbox.recorder.chunks import MOST, cut
+from sandbox.recorder.store import BLOB, MOST_SEGMENTS, TREE, Missing, Store
+from sandbox.recorder.trees import FILE, FOLDER, encode
+from tests import chaos
+from tests.agent.running import ROOT
+
+from .conftest import Opener
+
+KILLS = 8
+
+
+def the_store() -> Path:
+    [folder] = (Path(platformdirs.user_state_dir("ostro", appauthor=False)) / "snapshots").iterdir()
+    return folder
+
+
+def size(folder: Path) -> int:
+    return sum(path.stat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
+
+
+async def test_killed_at_any_moment(repo: Path, open_sandbox: Opener) -> None:
+    draw, own = random.Random(5), chaos.repository_state(repo)
+    taken: dict[str, str] = {}
+    for seed in range(KILLS):
+        argv = [sys.executable, "-m", "tests.sandbox.snapshots_to_be_killed", str(repo), str(seed)]
+        lines = chaos.lines_until_killed(argv, cwd=ROOT, seconds=draw.uniform(0.0, 0.6))
+        taken.update(line.split() for line in lines if line)
+    assert len(taken) > KILLS, "most runs came to more than one snapshot"
+    box = await open_sandbox()
+    for snapshot, before in taken.items():
+        await box.workspace.restore(snapshot)
+        assert chaos.digest(chaos.picture(repo)) == before
+    assert not list((the_store() / "objects").glob("new-*")), "what was half written is gone"
+    assert chaos.repository_state(repo) == own
+
+
+async def test_a_full_disk(
+    repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, open_sandbox: Opener
+) -> None:
+    try:
+        disk = chaos.small_disk(tmp_path / "disk", 4 << 20)
+        place = disk.__enter__()
+    except OSError as reason:
+        pytest.skip(f"this user cannot mount: {reason}")
+    try:
+        monkeypatch.setenv("XDG_STATE_HOME", str(place))
+        box = await open_sandbox()
+        before = chaos.picture(repo)
+        a = await box.workspace.snapshot()
+        filling = chaos.fill(place)
+        (repo / "big.bin").write_bytes(random.Random(2).randbytes(1 << 20))
+        with pytest.raises(SandboxError, match="no room left"):
+            await box.workspace.snapshot()
+        assert not list((the_store() / "objects").glob("new-*"))
+        with pytest.raises(SandboxError, match="no room left"):
+            await box.workspace.restore(a)
+        assert (repo / "big.bin").exists(), "what cannot be recorded is not overwritten"
+
+        filling.unlink()
+        full = chaos.picture(repo)
+        b = await box.workspace.snapshot()
+        await box.workspace.restore(a)
+        assert chaos.picture(repo) == before
+        await box.workspace.restore(b)
+        assert chaos.picture(repo) == full
+        await box.close()
+    finally:
+        disk.__exit__(None, None, None)
+
+
+async def test_a_limit_on_files_while_writing(
+    repo: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await box.workspace.snapshot()
+    (repo / "big.bin").write_bytes(random.Random(2).randbytes(1 << 20))
+    monkeypatch.setattr(snapshots, "RECORDER_LIMITS", Limits(file_bytes=1 << 19))
+    with pytest.raises(SandboxError, match="no room left"):
+        await box.workspace.snapshot()
+    monkeypatch.undo()
+    assert await box.workspace.changed(a, await box.workspace.snapshot()) == ["big.bin"]
+
+
+@pytest.mark.parametrize("kind", ["text", "one line", "binary"])
+async def test_ten_small_edits_of_a_large_file_add_little(repo: Path, box: Sandbox, kind: str) -> None:
+    draw = random.Random(3)
+    if kind == "binary":
+        data = bytearray(draw.randbytes(5 << 20))
+    else:
+        end = b"\n" if kind == "text" else b"; "
+        data = bytearray(b"".join(b"%d %x%s" % (n, draw.getrandbits(90), end) for n in range(180_000)))
+    (repo / "large").write_bytes(data)
+    await box.workspace.snapshot()
+    before = size(the_store())
+    for step in range(10):
+        at = len(data) * (step + 1) // 12
+        data[at:at] = b" step %d\n" % step
+        (repo / "large").write_bytes(data)
+        last = await box.workspace.snapshot()
+    assert size(the_store()) - before < 1_000_000
+    (repo / "large").unlink()
+    await box.workspace.restore(last)
+    assert (repo / "large").read_bytes() == data
+
+
+async def test_only_what_has_changed_is_read(repo: Path, box: Sandbox) -> None:
+    """Reading sets the time of the last access, where the file system keeps it."""
+    for n in range(30):
+        (repo / f"{n}.txt").write_text(str(n))
+    old = time.time_ns() - 3_600_000_000_000
+    time.sleep(2.1)  # what was written a moment ago is read again, for its times could be given twice
+    await box.workspace.snapshot()
+    for n in range(30):
+        os.utime(repo / f"{n}.txt", ns=(old, (repo / f"{n}.txt").stat().st_mtime_ns))
+    time.sleep(2.1)
+    await box.workspace.snapshot()  # which has to look again, for the times were set
+    if (repo / "0.txt").stat().st_atime_ns == old:
+        pytest.skip("this file system keeps no time of the last access")
+    for n in range(30):
+        os.utime(repo / f"{n}.txt", ns=(old, (repo / f"{n}.txt").stat().st_mtime_ns))
+    time.sleep(2.1)
+    await box.workspace.snapshot()
+    first = [(repo / f"{n}.txt").stat().st_atime_ns for n in range(30)]
+    (repo / "3.txt").write_text("three")
+    await box.workspace.snapshot()
+    again = [(repo / f"{n}.txt").stat().st_atime_ns for n in range(30)]
+    assert [n for n in range(30) if again[n] != first[n]] == [3]
+
+
+async def test_a_damaged_object_is_not_restored(repo: Path, box: Sandbox) -> None:
+    a = await box.workspace.snapshot()
+    (repo / "README.md").write_text("changed\n")
+    await box.workspace.snapshot()
+    for segment in (the_store() / "objects").iterdir():
+        segment.write_bytes(segment.read_bytes()[: segment.stat().st_size // 2])
+    with pytest.raises(SnapshotMissing):
+        await box.workspace.restore(a)
+    assert (repo / "README.md").read_text() == "changed\n"
+    assert await box.workspace.snapshot(), "and the next one is whole again"
+
+
+async def test_old_snapshots_are_dropped(repo: Path, box: Sandbox) -> None:
+    (repo / "once.bin").write_bytes(random.Random(4).randbytes(500_000))
+    old = await box.workspace.snapshot()
+    (repo / "once.bin").unlink()
+    kept = await box.workspace.snapshot()
+    before = size(the_store())
+    long_ago = time.time() - (program.KEPT_DAYS + 1) * 86_400
+    os.utime(the_store() / "roots" / old, (long_ago, long_ago))
+    os.utime(the_store() / "tidied", (long_ago, long_ago))
+    (repo / "README.md").write_text("changed\n")
+    await box.workspace.snapshot()
+    assert size(the_store()) < before - 400_000
+    with pytest.raises(SnapshotMissing):
+        await box.workspace.restore(old)
+    await box.workspace.restore(kept)
+    assert (repo / "README.md").read_text() == "read me\n"
+
+
+async def test_stores_of_forgotten_repositories_go(repo: Path, box: Sandbox, open_sandbox: Opener) -> None:
+    await box.workspace.snapshot()
+    forgotten = the_store().with_name("0" * 24)
+    shutil.copytree(the_store(), forgotten)
+    long_ago = time.time() - (snapshots.FORGOTTEN_DAYS + 1) * 86_400
+    os.utime(forgotten / "used", (long_ago, long_ago))
+    await open_sandbox()
+    assert not forgotten.exists() and the_store().exists()
+
+
+async def test_many_snapshots_make_few_files(repo: Path, box: Sandbox) -> None:
+    taken = []
+    for n in range(MOST_SEGMENTS + 5):
+        (repo / "README.md").write_text(str(n))
+        taken.append(await box.workspace.snapshot())
+    assert len(list((the_store() / "objects").iterdir())) <= MOST_SEGMENTS
+    await box.workspace.restore(taken[1])
+    assert (repo / "README.md").read_text() == "1"
+
+
+def test_a_writer_that_is_not_committed_leaves_nothing(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    id = store.put(BLOB, b"x" * 10)
+    assert store.get(id) == b"x" * 10
+    store.close()
+    again = Store(str(tmp_path))
+    with pytest.raises(Missing):
+        again.get(id)
+    assert list((tmp_path / "objects").iterdir()) == []
+
+
+def test_keeping_follows_folders_and_long_objects(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    long = random.Random(6).randbytes(20 * MOST)
+    blob = store.put(BLOB, long)
+    many = {f"{n}": (FILE, random.Random(n).randbytes(20)) for n in range(9000)}
+    folder = store.put(TREE, encode({**many, "long": (FILE, blob)}))
+    top = store.put(TREE, encode({"folder": (FOLDER, folder)}))
+    other = store.put(BLOB, b"unwanted")
+    store.commit()
+    assert store.keep_only([top])
+    assert store.get(blob) == long and store.get(folder)
+    with pytest.raises(Missing):
+        store.get(other)
+    store.close()
+
+
+def test_chunks_are_the_same_however_the_data_came() -> None:
+    data = random.Random(7).randbytes(3 * MOST) + b"a line\n" * 50_000
+    whole = list(cut([data]))
+    pieces = list(cut(data[n : n + 1000] for n in range(0, len(data), 1000)))
+    assert b"".join(whole) == data and b"".join(pieces) == data
+    assert max(map(len, whole)) <= MOST
+    assert whole == pieces

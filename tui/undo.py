@@ -1,0 +1,38 @@
+"""`ostro undo` and `ostro redo`: the files of the repository, back and forth between checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+
+from agent.undo import Moved, opened, redo, undo
+from tools.plain_text import plain
+from tui.printer import undo_line
+
+
+def undo_session(session: str | None, *, step: int | None, force: bool) -> int:
+    """Goes back to a checkpoint, one back by default, and says what that changed. Raises Ending."""
+
+    async def work() -> Moved:
+        async with opened(session) as (workspace, journal, timeline):
+            return await undo(workspace, journal, timeline, step=step, force=force)
+
+    _say(asyncio.run(work()))
+    print("`ostro redo` brings back what was there.")
+    return 0
+
+
+def redo_session(session: str | None, *, force: bool) -> int:
+    """Takes the last undo back. Raises Ending."""
+
+    async def work() -> Moved:
+        async with opened(session) as (workspace, journal, timeline):
+            return await redo(workspace, journal, timeline, force=force)
+
+    _say(asyncio.run(work()))
+    return 0
+
+
+def _say(moved: Moved) -> None:
+    print(plain(undo_line(moved.event)))
+    for note in moved.notes:
+        print(plain(note))
