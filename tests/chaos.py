@@ -19,7 +19,14 @@ from pathlib import Path
 
 Picture = dict[bytes, tuple[int, bytes]]
 """By path: permissions with the kind, and the content, or where a link points to."""
-NAMES = (b"plain.txt", b"two\nlines.txt", b"not utf-8 \xff\xfe.bin", "naïve 文.py".encode(), b":(top)*[a].txt", b"-n")
+NAMES = (
+    b"plain.txt",
+    b"two\nlines.txt",
+    b"not utf-8 \xff\xfe.bin",
+    "naïve 文.py".encode(),
+    b":(top)*[a].txt",
+    b"-n",
+)
 
 
 def picture(root: Path, *, git: bool = False) -> Picture:

@@ -14,7 +14,9 @@ import pytest
 
 NOBODY = 65534
 ROOT = Path(__file__).parents[2]
-SUITES = ("test_attacks.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py")
+SUITES = (
+    "test_attacks.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py", "test_snapshots_exact.py",
+)  # fmt: skip
 BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")
 """With a program in between: the one that setpriv itself starts is still looked up with root's rights."""
 

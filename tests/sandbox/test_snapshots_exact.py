@@ -1,4 +1,4 @@
-"""What git would not keep: permissions, empty folders, repositories inside, bytes that filters would rewrite."""
+"""What git would not keep: permissions, empty folders, inner repositories, bytes that filters rewrite."""
 
 from __future__ import annotations
 
@@ -78,7 +78,12 @@ async def test_permissions_alone(odd: Path, box: Sandbox) -> None:
 
     assert await box.workspace.changed(a, b) == [], "a patch cannot show it"
     assert await box.workspace.diff(a, b) == ""
-    assert await box.workspace.changed(a, b, exact=True) == ["README.md", "hollow/deeper", "private", "secret"]
+    assert await box.workspace.changed(a, b, exact=True) == [
+        "README.md",
+        "hollow/deeper",
+        "private",
+        "secret",
+    ]
     await box.workspace.restore(a)
     assert picture(odd) == before
 
@@ -110,7 +115,9 @@ async def test_an_inner_repository_comes_back_with_its_git_folder(repo: Path, op
     assert (await box.workspace.run(["rm", "-rf", "vendor"])).exit_code == 0
     assert not inner.exists()
     b = await box.workspace.snapshot()
-    assert await box.workspace.changed(a, b) == [f"vendor/inner/{n}" for n in (".gitignore", "kept", "untracked")]
+    assert await box.workspace.changed(a, b) == [
+        f"vendor/inner/{n}" for n in (".gitignore", "kept", "untracked")
+    ]
 
     await box.workspace.restore(a)
 
@@ -228,7 +235,9 @@ async def test_ignored_files_that_go_are_named_once(repo: Path, box: Sandbox) ->
     (repo / "src" / "__pycache__" / "x.pyc").write_text("")
     await box.workspace.snapshot()
     assert box.workspace.notes() == []
-    await box.workspace.run(["sh", "-c", "rm -r .env build src/__pycache__; echo theirs > notes.log; echo > made.log"])
+    await box.workspace.run(
+        ["sh", "-c", "rm -r .env build src/__pycache__; echo theirs > notes.log; echo > made.log"]
+    )
     await box.workspace.snapshot()
     deleted, changed = box.workspace.notes()
     assert ".env" in deleted and "build/ (20 files)" in deleted and "pycache" not in deleted
@@ -247,6 +256,18 @@ async def test_an_unreadable_file_stops_nothing(repo: Path, box: Sandbox) -> Non
     assert "locked" in box.workspace.notes()[0]
     await box.workspace.restore(a)
     assert (repo / "locked").exists()
+
+
+async def test_without_a_sandbox(odd: Path, open_sandbox: Opener) -> None:
+    box = await open_sandbox(unsafe=True)
+    before = picture(odd)
+    a = await box.workspace.snapshot()
+    (odd / "secret").chmod(0o644)
+    (odd / "dos.txt").write_text("changed")
+    b = await box.workspace.snapshot()
+    assert "+changed" in await box.workspace.diff(a, b)
+    await box.workspace.restore(a)
+    assert picture(odd) == before
 
 
 async def test_special_files_are_left_alone(repo: Path, box: Sandbox) -> None:
