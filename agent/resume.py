@@ -23,6 +23,8 @@ from sandbox import SandboxError
 if TYPE_CHECKING:
     from agent.session import Session
 
+UNCHANGED = "No file has changed since the last call that had a result."
+
 
 @dataclass
 class Resumed:
@@ -107,18 +109,20 @@ class Resumed:
         closed = close_open_calls(session, note)
         if not session.history:
             return
-        if closed or now == self.last_tree:
+        if closed or note == UNCHANGED:
             note = ""
         if text := " ".join(filter(None, [undone, note])):
             session.add(Message(role="user", content=text))
 
     async def _difference(self, session: Session, now: str) -> str:
         if now == self.last_tree:
-            return "No file has changed since the last call that had a result."
+            return UNCHANGED
         try:
             files = await session.workspace.changed(self.last_tree, now)
         except SandboxError:
             return "Files may have changed since the last call that had a result: read them again."
+        if not files:
+            return UNCHANGED
         return f"Changed since the last call that had a result: {', '.join(files)}. Read them again."
 
 

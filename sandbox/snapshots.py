@@ -7,6 +7,7 @@ can make git start.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -55,10 +56,19 @@ class Store:
         self.folder = folder
         self.git_dir = git_dir
         self.common_dir = common_dir
-        _drop_forgotten(folder)
+        try:
+            self._prepare()
+        except OSError as problem:
+            raise SandboxError(
+                f"Ostro cannot write its checkpoints in {folder} ({problem.strerror}); free some space "
+                "there, or set XDG_STATE_HOME to a folder you can write."
+            ) from None
+
+    def _prepare(self) -> None:
+        _drop_forgotten(self.folder)
         self.index.mkdir(exist_ok=True)
         for name, attributes in (("plain", ATTRIBUTES), ("binary", BINARY_ATTRIBUTES)):
-            git = folder / name
+            git = self.folder / name
             for part in ("objects", "refs", "info"):
                 (git / part).mkdir(parents=True, exist_ok=True)
             write_once(git / "HEAD", "ref: refs/heads/none\n")
@@ -193,8 +203,9 @@ def _drop_forgotten(current: Path) -> None:
     os.utime(used)
     oldest = time.time() - FORGOTTEN_DAYS * 86_400
     for mark in current.parent.glob("*/used"):
-        if mark.stat().st_mtime < oldest:
-            remove_tree(mark.parent)
+        with contextlib.suppress(FileNotFoundError):  # another session may have been quicker
+            if mark.stat().st_mtime < oldest:
+                remove_tree(mark.parent)
 
 
 def write_once(path: Path, text: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import marshal
 import os
-from dataclasses import dataclass, field
 
 from .losses import Watched
 from .store import Store
@@ -17,20 +16,20 @@ Names = dict[str, Seen | int | None]
 """Of one folder: files, folders (their mode), and None for what is ignored."""
 
 
-@dataclass
 class Index:
-    session: str = ""
-    """Whose walk it was. What was recorded once in a session stays recorded, whatever the rules say later."""
-    root: bytes = b""
-    rules: list[tuple[int, ...]] = field(default_factory=list)
-    """Of the lists of excluded names that hold for the whole tree."""
-    indexes: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    """Of each repository's list of tracked files, by its path."""
-    folders: dict[str, tuple[bytes, Names]] = field(default_factory=dict)
-    gits: dict[str, Entry] = field(default_factory=dict)
-    watched: Watched | None = None
-    unreadable: list[str] = field(default_factory=list)
-    """What the user has been told of."""
+    def __init__(self, rules: list[tuple[int, ...]]) -> None:
+        self.rules = rules
+        """Of the lists of excluded names that hold for the whole tree."""
+        self.session = ""
+        """Whose walk it was. What it recorded once stays recorded, whatever the rules say later."""
+        self.root = b""
+        self.indexes: dict[str, tuple[int, ...]] = {}
+        """Of each repository's list of tracked files, by its path."""
+        self.folders: dict[str, tuple[bytes, Names]] = {}
+        self.gits: dict[str, Entry] = {}
+        self.watched: Watched | None = None
+        self.unreadable: list[str] = []
+        """What the user has been told of."""
 
     @classmethod
     def load(cls, path: str, store: Store) -> Index:
@@ -38,10 +37,12 @@ class Index:
         try:
             with open(path, "rb") as file:
                 form, fields = marshal.loads(file.read())
-            index = cls(**fields) if form == FORM else cls()
         except (OSError, ValueError, EOFError, TypeError):
-            return cls()
-        return index if store.has(index.root) else cls()
+            return cls([])
+        index = cls([])
+        if form == FORM and store.has(fields["root"]):
+            vars(index).update(fields)
+        return index
 
     def save(self, path: str) -> None:
         new = f"{path}.{os.urandom(4).hex()}"

@@ -19,7 +19,6 @@ import time
 from typing import Any
 
 from .index import Index
-from .patch import Patch
 from .restore import Blocked, Restore
 from .rules import GitFailed, Rules
 from .snapshot import Snapshot, all_changes, file_changes
@@ -52,6 +51,8 @@ class Recorder:
                 return {"changed": _changed(a, b, exact=request["exact"])}, b""
             case "patch":
                 a, b = self._snapshot(request["a"]), self._snapshot(request["b"])
+                from .patch import Patch  # what it needs takes a while to load
+
                 dirs = self._place["plain"], self._place["binary"]
                 return {}, Patch(self._store, self._place["git"], dirs, self._place["index"]).write(a, b)
         raise Blocked(f"There is no operation {request['op']!r}.")
@@ -64,7 +65,7 @@ class Recorder:
         path = os.path.join(place["index"], "files")
         old = Index.load(path, self._store)
         rules = self._rules()
-        like = [self._snapshot(id) for id in request["like"]]
+        like = [self._snapshot(id) for id in request["like"] if self._store.has(bytes.fromhex(id))]
         walk = Walk(
             self._store, old, rules, place["root"], place["git_index"], place["excludes"], like
         )  # fmt: skip

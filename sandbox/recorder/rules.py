@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import subprocess
 
 CACHES = ("__pycache__", ".pytest_cache")
 CACHE_ENDS = (".pyc", ".pyo")
@@ -62,6 +65,8 @@ class Rules:
 
     def _answers(self, batch: list[bytes]) -> set[str]:
         if self._asked is None:
+            import subprocess  # most runs never ask git, and loading this takes a while
+
             argv = [*self._git, "check-ignore", "--no-index", "--stdin", "-z", "-v", "-n"]
             pipe = subprocess.PIPE
             try:
@@ -93,6 +98,8 @@ class Rules:
         return known
 
     def _list(self, repository: str) -> tuple[set[str], set[str]]:
+        import subprocess
+
         where = os.path.join(self._root, repository)
         env = {name: value for name, value in self._env.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
         if not repository:

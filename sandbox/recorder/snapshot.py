@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from .store import BLOB, TREE, Missing, Store
 from .trees import FILE, FOLDER, Entry, decode, encode
@@ -17,8 +17,7 @@ from .trees import FILE, FOLDER, Entry, decode, encode
 USUAL = {"file": 0o644, "program": 0o755, "folder": 0o755}
 
 
-@dataclass(frozen=True)
-class Change:
+class Change(NamedTuple):
     """One path in two snapshots; None where it is not there. Folders are paths as well."""
 
     path: str

@@ -43,7 +43,7 @@ class Walk:
         self._like = like
         self._git_index = git_index
         self._counts: dict[int, int] = {}
-        self.index = Index(rules=[signature(path) for path in excludes])
+        self.index = Index([signature(path) for path in excludes])
         self.losses = Losses(old.watched)
         self.unreadable: list[str] = []
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 SUITES = (
     "test_attacks.py", "test_attack_kernel.py", "test_attack_planting.py", "test_attack_processes.py",
     "test_files.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py",
+    "test_snapshots_exact.py", "test_tier_c.py",
 )  # fmt: skip
 BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")
 """With a program in between: the one that setpriv itself starts is still looked up with root's rights."""

@@ -1,4 +1,4 @@
-"""What git would not keep: permissions, empty folders, repositories inside, bytes that filters would rewrite."""
+"""What git would not keep: permissions, empty folders, inner repositories, bytes that filters rewrite."""
 
 from __future__ import annotations
 
@@ -256,6 +256,18 @@ async def test_an_unreadable_file_stops_nothing(repo: Path, box: Sandbox) -> Non
     assert "locked" in box.workspace.notes()[0]
     await box.workspace.restore(a)
     assert (repo / "locked").exists()
+
+
+async def test_without_a_sandbox(odd: Path, open_sandbox: Opener) -> None:
+    box = await open_sandbox(unsafe=True)
+    before = picture(odd)
+    a = await box.workspace.snapshot()
+    (odd / "secret").chmod(0o644)
+    (odd / "dos.txt").write_text("changed")
+    b = await box.workspace.snapshot()
+    assert "+changed" in await box.workspace.diff(a, b)
+    await box.workspace.restore(a)
+    assert picture(odd) == before
 
 
 async def test_special_files_are_left_alone(repo: Path, box: Sandbox) -> None:

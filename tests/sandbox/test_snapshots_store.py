@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
@@ -41,7 +42,9 @@ async def test_killed_at_any_moment(repo: Path, open_sandbox: Opener) -> None:
     for seed in range(KILLS):
         argv = [sys.executable, "-m", "tests.sandbox.snapshots_to_be_killed", str(repo), str(seed)]
         lines = chaos.lines_until_killed(argv, cwd=ROOT, seconds=draw.uniform(0.0, 0.6))
-        taken.update(line.split() for line in lines if line)
+        for line in lines:
+            snapshot, _, before = line.partition(" ")
+            taken[snapshot] = before
     assert len(taken) > KILLS, "most runs came to more than one snapshot"
     box = await open_sandbox()
     for snapshot, before in taken.items():
@@ -124,17 +127,19 @@ async def test_only_what_has_changed_is_read(repo: Path, box: Sandbox) -> None:
     for n in range(30):
         (repo / f"{n}.txt").write_text(str(n))
     old = time.time_ns() - 3_600_000_000_000
-    time.sleep(2.1)  # what was written a moment ago is read again, for its times could be given twice
+    await asyncio.sleep(
+        2.1
+    )  # what was written a moment ago is read again, for its times could be given twice
     await box.workspace.snapshot()
     for n in range(30):
         os.utime(repo / f"{n}.txt", ns=(old, (repo / f"{n}.txt").stat().st_mtime_ns))
-    time.sleep(2.1)
+    await asyncio.sleep(2.1)
     await box.workspace.snapshot()  # which has to look again, for the times were set
     if (repo / "0.txt").stat().st_atime_ns == old:
         pytest.skip("this file system keeps no time of the last access")
     for n in range(30):
         os.utime(repo / f"{n}.txt", ns=(old, (repo / f"{n}.txt").stat().st_mtime_ns))
-    time.sleep(2.1)
+    await asyncio.sleep(2.1)
     await box.workspace.snapshot()
     first = [(repo / f"{n}.txt").stat().st_atime_ns for n in range(30)]
     (repo / "3.txt").write_text("three")
