@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -28,6 +29,8 @@ from .conftest import git
 CALLS = int(os.environ.get("OSTRO_FUZZ_CALLS", "600"))
 EACH = 10
 """Tool calls of one example."""
+Call = tuple[str, dict[str, Any]]
+"""A tool and its arguments."""
 Seen = dict[str, tuple[int, int, int, bytes]]
 """What is below a folder: mode, number of links, time of change (not of a folder), and content or target."""
 
@@ -204,7 +207,8 @@ COMMANDS = [
 ]  # fmt: skip
 
 
-def calls(paths: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, dict[str, object]]]:
+def calls(paths: st.SearchStrategy[str]) -> st.SearchStrategy[Any]:
+    """Of `Call`s."""
     old = st.one_of(st.sampled_from(["one", "one", "one\n", "two"]), TEXTS)
     edit = st.fixed_dictionaries({"path": paths, "old": old, "new": TEXTS, "replace_all": st.booleans()})
     write = st.fixed_dictionaries({"path": paths, "content": TEXTS})
@@ -222,7 +226,11 @@ def many(share: float) -> settings:
         derandomize="OSTRO_FUZZ_CALLS" not in os.environ,
         deadline=None,
         database=None,
-        suppress_health_check=list(HealthCheck),
+        suppress_health_check=[
+            HealthCheck.too_slow,
+            HealthCheck.data_too_large,
+            HealthCheck.function_scoped_fixture,
+        ],
     )
 
 
@@ -235,7 +243,7 @@ SAFE_BARE = [command for command in COMMANDS if "../" not in command or command.
     traps=st.dictionaries(st.integers(0, EACH - 1), st.sampled_from(COMMANDS), max_size=2),
 )
 def test_an_edit_changes_the_file_it_means_and_no_other(
-    ground: Ground, steps: list[tuple[str, dict[str, object]]], traps: dict[int, str]
+    ground: Ground, steps: list[Call], traps: dict[int, str]
 ) -> None:
     bare = ground.context.workspace._room.launcher.bubblewrap is None
     ground.reset()
@@ -264,9 +272,7 @@ def test_an_edit_changes_the_file_it_means_and_no_other(
 
 @many(0.4)
 @given(steps=st.lists(calls(RACED), min_size=EACH, max_size=EACH))
-def test_nothing_swapped_meanwhile_leads_out(
-    ground: Ground, steps: list[tuple[str, dict[str, object]]]
-) -> None:
+def test_nothing_swapped_meanwhile_leads_out(ground: Ground, steps: list[Call]) -> None:
     bare = ground.context.workspace._room.launcher.bubblewrap is None
     ground.reset()
     around = ground.around()
