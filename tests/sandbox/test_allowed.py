@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -133,3 +135,13 @@ def test_an_entry_that_names_the_address_opens_it() -> None:
     assert allowed.closed(ip_address("::1"), 9000) is None
     assert allowed.closed(ip_address("127.0.0.2"), 9000) and allowed.closed(ip_address("127.0.0.1"), 9001)
     assert allowed.closed(ip_address("fd00::1"), 443) is None
+
+
+def test_no_name_leads_to_this_machine_by_its_outer_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    card = [SimpleNamespace(address="52:54:00:12:34:56"), SimpleNamespace(address="203.0.113.5")]
+    card.append(SimpleNamespace(address="2001:db8::5%eth0"))
+    monkeypatch.setattr(psutil, "net_if_addrs", lambda: {"eth0": card})
+    allowed = Allowed.parse(["pypi.org", "203.0.113.5:8080"])
+    assert allowed.closed(ip_address("203.0.113.5"), 443) and allowed.closed(ip_address("2001:db8::5"), 443)
+    assert allowed.closed(ip_address("203.0.113.5"), 8080) is None
+    assert allowed.closed(ip_address("203.0.113.6"), 443) is None

@@ -136,6 +136,7 @@ async def test_an_empty_list_lets_nothing_through(tmp_path: Path, web: Origin) -
     async with Proxied(tmp_path) as proxied:
         for data in (connect(f"127.0.0.1:{web.port}"), get(f"http://127.0.0.1:{web.port}/")):
             assert (await proxied.say(data)).startswith(b"HTTP/1.1 403 ")
+        assert {told.why for told in await proxied.log(2)} == {"not on the list"}
     assert not web.heard
 
 
