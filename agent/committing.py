@@ -30,7 +30,7 @@ class Committing:
     """Knows how the repository was when the session began, for only what changed since is to be committed."""
 
     def __init__(self, author: Identity | None, recorded: Mapping[str, Any] | None = None) -> None:
-        """Without an `author` nothing is committed; `recorded` is what the journal of a resumed session says."""
+        """Without an `author` nothing is committed; `recorded` is what a resumed session's journal says."""
         self._author = author
         self._recorded = recorded
         self._refs: Mapping[str, str] = {}
@@ -83,7 +83,7 @@ class Committing:
         if names := [path for path in changed if _covered(path, start["uncommitted"])]:
             more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             raise HistoryProblem(
-                f"{', '.join(names[:MOST_NAMED])}{more} had changes of yours before, which would be committed as well."
+                f"{', '.join(names[:MOST_NAMED])}{more} had changes of yours before, which would go with it."
             )
         who = Author(author.name, author.email, f"@{int(time.time())} {time.strftime('%z')}")
         onto = Head(start["branch"], start["commit"])
@@ -111,7 +111,7 @@ def _clean(text: str) -> str:
 
 
 def _covered(path: str, uncommitted: Sequence[str]) -> bool:
-    """Whether it is one of them or in one: a folder, a file that a folder has replaced, or the other way round."""
+    """Whether it is one of them, or one of both is a folder that the other lies in."""
     return any(
         path == other or path.startswith(f"{other.rstrip('/')}/") or other.startswith(f"{path}/")
         for other in uncommitted

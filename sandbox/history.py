@@ -80,9 +80,9 @@ class History:
     async def commit(self, paths: Sequence[str], message: str, author: Author, onto: Head) -> str:
         """Commits `paths` as they are now, deleted ones as well, and nothing else; the commit's id.
 
-        What is staged of other paths stays so. No hook, filter or signing runs. Raises HistoryProblem, without
-        having changed anything, where HEAD is not `onto` any more, a merge or the like is in progress, another
-        git holds the index, or a path would be stored through a filter.
+        What is staged of other paths stays so. No hook, filter or signing runs. Raises HistoryProblem, and
+        nothing is changed, where HEAD is not `onto` any more, a merge or the like is in progress, another git
+        holds the index, or a path would be stored through a filter.
         """
         told = {"paths": list(paths), "message": message, "author": asdict(author)}
         request = {"op": "commit", **told, "branch": onto.branch, "parent": onto.commit}

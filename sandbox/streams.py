@@ -80,6 +80,7 @@ class Conversation:
         self._from, self._stdout = os.pipe()
         self._null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
         self._transport: asyncio.ReadTransport | None = None
+        self._writing: asyncio.WriteTransport | None = None
 
     @property
     def streams(self) -> tuple[int, int, int]:
@@ -91,19 +92,20 @@ class Conversation:
         self._close_theirs()
         loop = asyncio.get_running_loop()
         protocol = asyncio.StreamReaderProtocol(self.reader)
-        self._transport, _ = await loop.connect_read_pipe(lambda: protocol, os.fdopen(self._from, "rb", 0))
-        self._from = -1
+        # From here on each pipe is the transport's to close, also where this is cancelled while it is made.
+        source, self._from = os.fdopen(self._from, "rb", 0), -1
+        self._transport, _ = await loop.connect_read_pipe(lambda: protocol, source)
         flow = asyncio.streams.FlowControlMixin()
-        writing, _ = await loop.connect_write_pipe(lambda: flow, os.fdopen(self._to, "wb", 0))
-        self._to = -1
-        self.writer = asyncio.StreamWriter(writing, flow, None, loop)
+        sink, self._to = os.fdopen(self._to, "wb", 0), -1
+        self._writing, _ = await loop.connect_write_pipe(lambda: flow, sink)
+        self.writer = asyncio.StreamWriter(self._writing, flow, None, loop)
 
     def close(self) -> None:
         self._close_theirs()
         if self._transport is not None:
             self._transport.close()
-            if not self.writer.transport.is_closing():
-                self.writer.transport.abort()
+        if self._writing is not None and not self._writing.is_closing():
+            self._writing.abort()
         for fd in (self._from, self._to):
             if fd >= 0:
                 os.close(fd)

@@ -1,10 +1,10 @@
 """Answers what Ostro asks of the repository's git, from inside the sandbox, with GitPython.
 
-Started as `python -I -S git_service.py ROOT GIT_DIR FOLDER...` and spoken to over stdin and stdout, one JSON line
-a request and an answer. GitPython lies in the FOLDERs. Git commands that are made for scripts do the work, for
-GitPython's own reading of objects knows no SHA-256. Whatever the repository's configuration would start (hooks,
-signing, filters, the file system monitor, pagers, fetches of missing objects) is switched off by the
-environment, which no configuration can override.
+Started as `python -I -S git_service.py ROOT GIT_DIR FOLDER...` and spoken to over stdin and stdout: one JSON
+line a request and an answer. GitPython lies in the FOLDERs. Git's commands for scripts do the work, since
+GitPython's own reading of objects knows no SHA-256. Whatever the repository's configuration would start
+(hooks, signing, filters, the file system monitor, pagers, fetches of missing objects) is switched off by
+the environment, which no configuration can override.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ ENVIRONMENT = {
 }  # fmt: skip
 PROGRAMS = r"^(filter\..*\.(clean|smudge|process|required)|hook\..*\.(command|event|enabled))$"
 IN_PROGRESS = {
-    "MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase", "CHERRY_PICK_HEAD": "cherry-pick",
-    "REVERT_HEAD": "revert", "sequencer": "sequence of picks",
+    "MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase",
+    "CHERRY_PICK_HEAD": "cherry-pick", "REVERT_HEAD": "revert", "sequencer": "sequence of picks",
 }  # fmt: skip
 MOST_NAMED = 3
 
@@ -85,7 +85,8 @@ class Repository:
     def uncommitted(self) -> dict[str, Any]:
         """What differs between HEAD, the index and the files, and what is not tracked; `/` ends a folder."""
         told = _split(self._ask(
-            "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=all", "--ignore-submodules=all",
+            "status", "--porcelain=v2", "-z", "--no-renames", "--untracked-files=all",
+            "--ignore-submodules=all",
         ))  # fmt: skip
         fields = {"1": 8, "u": 10, "?": 1}
         return {"paths": [e.split(" ", fields[e[0]])[-1] for e in told if e[0] in fields]}
@@ -127,7 +128,7 @@ class Repository:
         drivers = dict(zip(told[::3], told[2::3], strict=True))
         if names := [path for path in paths if drivers[path] not in ("unspecified", "unset", "set")]:
             raise Refused(
-                f"{_named(names)} would be stored through a filter ({drivers[names[0]]}), and filters do not run."
+                f"{_named(names)} would be stored through a filter ({drivers[names[0]]}), and none is run."
             )
         flagged = _split(self._ask("ls-files", "-v", "-z"))
         wanted = set(paths)

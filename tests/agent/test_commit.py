@@ -1,9 +1,11 @@
-"""`--commit`: a run that ended well leaves one commit with exactly its files, by the user, and nothing else."""
+"""`--commit`: a run that ended well leaves one commit with exactly its files, by the user."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -15,7 +17,7 @@ from agent.options import RunOptions
 from tests.agent.running import PYTHON, Ran, run
 from tests.agent.search.knowing_engine import KnowingEngine
 from tests.conftest import GitRepo
-from tests.scripted_engine import call, say
+from tests.scripted_engine import ScriptedEngine, call, say
 
 CHECK = "import sums, sys; sys.exit(sums.add(2, 2) != 4)\n"
 BROKEN, RIGHT = "def add(a, b):\n    return a - b\n", "def add(a, b):\n    return a + b\n"
@@ -81,7 +83,14 @@ async def test_without_it_nothing_is_committed(git_repo: GitRepo) -> None:
 async def test_fix_says_what_passes(git_repo: GitRepo) -> None:
     repo = git_repo({"sums.py": BROKEN, "check.py": CHECK})
     engine = KnowingEngine(RIGHT)
-    ran = await run(repo, engine=engine, kind="fix", command=[PYTHON, "check.py"], commit=True, task=None)
+    ran = await run(
+        repo,
+        engine=cast(ScriptedEngine, engine),
+        kind="fix",
+        command=[PYTHON, "check.py"],
+        commit=True,
+        task=None,
+    )
     assert (ran.end.outcome, ran.end.verified, ran.end.commit) == ("done", True, head(repo)), ran.end.reason
     body = git(repo, "log", "-1", "--format=%B")
     assert body.startswith(f"Make `{PYTHON} check.py` pass\n\nPasses: {PYTHON} check.py\n")
@@ -131,8 +140,6 @@ async def test_what_held_changes_of_the_users_is_not_committed(git_repo: GitRepo
 
 
 async def test_a_branch_that_the_user_moved_meanwhile(git_repo: GitRepo) -> None:
-    from tests.scripted_engine import ScriptedEngine
-
     repo = git_repo({})
 
     class Meanwhile(ScriptedEngine):
@@ -155,9 +162,8 @@ async def test_a_branch_that_the_user_moved_meanwhile(git_repo: GitRepo) -> None
 
 async def test_a_command_that_moves_a_ref_is_told(git_repo: GitRepo) -> None:
     repo = git_repo({})
-    ran = await run(
-        repo, [call("shell", command="cp .git/refs/heads/main .git/refs/heads/sly"), say("Done.")]
-    )
+    command = "cp .git/refs/heads/main .git/refs/heads/sly"
+    ran = await run(repo, [call("shell", command=command), say("Done.")])
     assert any("refs/heads/sly is new" in event.text for event in ran.of(Warn))
 
 
@@ -224,8 +230,6 @@ async def test_who_commits_has_to_be_known(
 def test_a_git_of_the_repositorys_is_not_asked(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch) -> None:
     repo = git_repo({"bin/git": "#!/bin/sh\ntouch ran\nprintf evil\n"})
     (repo / "bin" / "git").chmod(0o755)
-    import os
-
     monkeypatch.setenv("PATH", f"{repo / 'bin'}{os.pathsep}{os.environ['PATH']}")
     assert subprocess.run(["git"], cwd=repo, capture_output=True, check=True).stdout == b"evil", "bare"
     (repo / "ran").unlink()

@@ -1,4 +1,4 @@
-"""Commits and refs through the sandbox: exactly the files, and nothing that the repository's configuration names."""
+"""Commits and refs through the sandbox: exactly the files, and none of the configuration's programs."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ async def test_every_kind_of_change(repo: Path, history: History) -> None:
     assert state(repo) == ""
     assert sorted(line[2:] for line in files_of(repo, made)) == sorted(changed)
     listed = git(repo, "ls-tree", "-r", "-z", made).split("\0")
-    modes = dict(reversed(entry.split("\t", 1)) for entry in listed if entry)
+    modes = {path: info for info, _, path in (entry.partition("\t") for entry in listed)}
     assert modes["README.md"].startswith("100755") and modes["link"].startswith("120000")
 
 
@@ -128,15 +128,16 @@ STARTS = {
     "fsmonitor": "[core]\n\tfsmonitor = {p}\n",
     "hooks": "[core]\n\thooksPath = hooks-of-tree\n",
     "signing": "[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = {p}\n[user]\n\tsigningKey = x\n",
-    "pager and editor": "[core]\n\tpager = {p}\n\teditor = {p}\n[pager]\n\tstatus = {p}\n[sequence]\n\teditor = {p}\n",
-    "aliases": "".join(f"[alias]\n\t{n} = !{{p}}\n" for n in ("status", "update-index", "commit-tree", "commit")),
+    "pager and editor": "[core]\n\tpager = {p}\n\teditor = {p}\n",
+    "aliases": "[alias]\n\tstatus = !{p}\n\tupdate-index = !{p}\n\tcommit-tree = !{p}\n",
     "clean": "[filter \"f\"]\n\tclean = {p}\n\tsmudge = {p}\n\trequired = true\n",
     "process": "[filter \"f\"]\n\tprocess = {p}\n\trequired = true\n",
     "diff": "[diff]\n\texternal = {p}\n[diff \"d\"]\n\ttextconv = {p}\n\tcommand = {p}\n",
     "credentials": "[credential]\n\thelper = !{p}\n[core]\n\taskPass = {p}\n\tsshCommand = {p}\n",
     "include": "[include]\n\tpath = ../included\n",
     "elsewhere": "[core]\n\tworktree = {outside}\n",
-    "promisor": "[extensions]\n\tpartialClone = o\n[remote \"o\"]\n\turl = {outside}\n\tpromisor = true\n\tuploadpack = {p}\n",
+    "promisor": "[extensions]\n\tpartialClone = o\n[remote \"o\"]\n\tpromisor = true\n"
+    "\turl = {outside}\n\tuploadpack = {p}\n",
     "newer hooks": "[hook \"h\"]\n\tcommand = {p}\n\tevent = reference-transaction\n\tevent = post-index-change\n",
 }  # fmt: skip
 # Git itself runs none of these for a status or a commit of a file, or the git here does not know them yet.
@@ -209,7 +210,7 @@ async def test_what_a_filter_would_store_is_not_committed(hostile: Path, open_sa
 async def test_an_embedded_bare_repository_is_not_entered(
     repo: Path, tmp_path: Path, open_sandbox: Opener
 ) -> None:
-    subprocess.run(["git", "init", "--quiet", "--bare", str(repo / "bare")], check=True)
+    git(repo, "init", "--quiet", "--bare", "bare")
     with (repo / "bare" / "config").open("a") as file:
         file.write(f"[core]\n\tfsmonitor = touch {repo}/{MARKER}\n\tworktree = {tmp_path}\n")
     box = await open_sandbox()
@@ -258,7 +259,8 @@ async def test_in_git_folders_outside_nothing_that_starts_programs_can_be_writte
 
 async def test_submodule(repo: Path, tmp_path: Path, open_sandbox: Opener) -> None:
     other = tmp_path / "other"
-    subprocess.run(["git", "init", "--quiet", str(other)], check=True)
+    other.mkdir()
+    git(other, "init", "--quiet")
     (other / "a").write_text("a\n")
     git(other, "add", "a")
     git(other, "commit", "--quiet", "--message", "start")
@@ -274,9 +276,8 @@ async def test_submodule(repo: Path, tmp_path: Path, open_sandbox: Opener) -> No
 @pytest.mark.parametrize("format", ["sha1", "sha256"])
 async def test_unborn_branch(tmp_path: Path, home: Path, open_sandbox: Opener, format: str) -> None:
     repo = tmp_path / "young"
-    subprocess.run(
-        ["git", "init", "--quiet", f"--object-format={format}", "-b", "trunk", str(repo)], check=True
-    )
+    repo.mkdir()
+    git(repo, "init", "--quiet", f"--object-format={format}", "-b", "trunk")
     (repo / "mine").write_text("staged\n")
     git(repo, "add", "mine")
     (repo / "a").write_text("a\n")
@@ -316,10 +317,8 @@ async def test_in_the_middle_of_something(repo: Path, history: History, operatio
     git(repo, "checkout", "--quiet", "-")
     (repo / "README.md").write_text("main\n")
     git(repo, "commit", "--quiet", "--all", "--message", "main")
-    subprocess.run(
-        ["git", "-c", "user.name=T", "-c", "user.email=t@e", *OPERATIONS[operation]],
-        cwd=repo, check=False, capture_output=True,
-    )  # fmt: skip
+    with pytest.raises(subprocess.CalledProcessError):
+        git(repo, *OPERATIONS[operation])
     assert (await history.head()).in_progress == operation
     (repo / "src" / "calc.py").write_text("pass\n")
     before = git(repo, "rev-parse", "HEAD")
@@ -372,7 +371,7 @@ async def test_a_file_that_git_is_told_not_to_look_at(repo: Path, history: Histo
 async def test_a_path_that_is_no_file_of_the_repository(
     repo: Path, history: History, paths: list[str]
 ) -> None:
-    subprocess.run(["git", "init", "--quiet", str(repo / "vendor" / "inner")], check=True)
+    git(repo, "init", "--quiet", "vendor/inner")
     (repo / "vendor" / "inner" / "a").write_text("a\n")
     git(repo / "vendor" / "inner", "add", "a")
     git(repo / "vendor" / "inner", "commit", "--quiet", "--message", "inner")
@@ -415,7 +414,7 @@ async def test_the_service_is_started_anew(repo: Path, history: History) -> None
 
 
 def test_a_tree_cannot_name_any_folder_as_its_git_folder(tmp_path: Path, home: Path) -> None:
-    """As in an archive: `.git` is a pointer to a folder of the tree, whose `commondir` leads to the user's."""
+    """As in an archive: `.git` points to a folder of the tree, whose `commondir` leads to the user's."""
     tree = tmp_path / "tree"
     (tree / "x").mkdir(parents=True)
     (tree / ".git").write_text("gitdir: x\n")
