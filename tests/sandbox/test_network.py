@@ -368,7 +368,8 @@ async def test_pip_installs_a_package(monkeypatch: pytest.MonkeyPatch, open_sand
     done = await box.workspace.run(["sh", "-c", script, "sh", os.path.realpath(sys.executable)], seconds=120)
     assert "iniconfig 2" in done.output
     await box.disconnect()
-    assert {one.host for one in told} == {"pypi.org", "files.pythonhosted.org"}
+    assert "pypi.org" in {one.host for one in told}  # a mirror may give the files under this name too
+    assert all(one.allowed for one in told)
     assert sum(one.bytes_down for one in told) > 1000
 
 
