@@ -59,7 +59,8 @@ async def measure(repo: Path, rounds: int) -> dict[str, float]:
                 await launcher.close()
 
         async def fork(make: Callable[[], Awaitable[Workspace | None]]) -> None:
-            assert (made := await make()) is not None, "no overlay here"
+            made = await make()
+            assert made is not None, "no overlay here"
             await made.run(["true"])
             await made.discard()
 

@@ -160,7 +160,7 @@ async def test_signals_to_everybody_end_nobody_elses(open_sandbox: Opener) -> No
 
 @root_only
 async def test_a_set_user_id_program_gives_nothing_inside(open_sandbox: Opener) -> None:
-    """Nor can a file be given capabilities, or another owner. (Its bit stays on the host: docs/sandbox.md.)"""
+    """Nor can a file be given capabilities, or another owner. (Its bit stays: docs/sandbox.md.)"""
     box = await open_sandbox()
     script = "cp /usr/bin/id me && chmod 4755 me; ./me -u; chown 1 me; setcap cap_sys_admin+ep me"
     done = await box.workspace.run(["sh", "-c", script])

@@ -138,7 +138,8 @@ STARTS = {
     "elsewhere": "[core]\n\tworktree = {outside}\n",
     "promisor": "[extensions]\n\tpartialClone = o\n[remote \"o\"]\n\tpromisor = true\n"
     "\turl = {outside}\n\tuploadpack = {p}\n",
-    "newer hooks": "[hook \"h\"]\n\tcommand = {p}\n\tevent = reference-transaction\n\tevent = post-index-change\n",
+    "newer hooks": "[hook \"h\"]\n\tcommand = {p}\n\tevent = reference-transaction\n"
+    "\tevent = post-index-change\n",
 }  # fmt: skip
 # Git itself runs none of these for a status or a commit of a file, or the git here does not know them yet.
 QUIET = {"aliases", "credentials", "elsewhere", "promisor", "newer hooks", "diff", "pager and editor"}
