@@ -92,7 +92,7 @@ class Snapshots:
         self._in_store = STORE_INSIDE if inside else store.folder
         self._in_index = INDEX_INSIDE if inside else index
         self._in_recorder = RECORDER_INSIDE if inside else RECORDER
-        self._policy = policy.with_mounts(
+        self.policy = policy.with_mounts(
             Mount(RECORDER, self._in_recorder),
             Mount(store.folder, self._in_store, writable=True),
             Mount(index, self._in_index, writable=True),
@@ -173,7 +173,7 @@ class Snapshots:
 
     async def _run(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes | None = None) -> Finished:
         return await self._launcher.run(
-            self._policy, argv, cwd=self._root, limits=RECORDER_LIMITS, env={**GIT_ENVIRONMENT, **env},
+            self.policy, argv, cwd=self._root, limits=RECORDER_LIMITS, env={**GIT_ENVIRONMENT, **env},
             stdin=stdin, merge=False,
         )  # fmt: skip
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -195,7 +196,8 @@ class Workspace:
         if ignored:
             return _entries(answer["entries"])
         prefix = "" if os.path.normpath(path) == "." else os.path.normpath(path) + "/"
-        names = await self._snapshots.visible(prefix.rstrip("/"))
+        async with self._recorder() as snapshots:
+            names = await snapshots.visible(prefix.rstrip("/"))
         folders = {parent for name in names for parent in _parents(name)}
         wanted = sorted(n for n in {*names, *folders} if n.startswith(prefix) and n != prefix.rstrip("/"))
         if not recursive:
@@ -218,19 +220,21 @@ class Workspace:
         Byte for byte, with permissions and empty folders. What the snapshots `like` hold counts as recorded,
         whatever is ignored by now. The same id means the same files.
         """
-        async with self._turn:
-            return await self._snapshots.record(like)
+        async with self._recorder() as snapshots:
+            return await snapshots.record(like)
 
     async def diff(self, a: str, b: str) -> str:
         """`git diff --binary` from snapshot `a` to snapshot `b`, fit for `git apply`.
 
         Permissions but the executable bit, empty folders and inner git folders are not in it.
         """
-        return await self._snapshots.diff(a, b)
+        async with self._recorder() as snapshots:
+            return await snapshots.diff(a, b)
 
     async def changed(self, a: str, b: str, *, exact: bool = False) -> list[str]:
         """The paths that differ between two snapshots; with `exact`, also in what no patch can show."""
-        return await self._snapshots.changed(a, b, exact=exact)
+        async with self._recorder() as snapshots:
+            return await snapshots.changed(a, b, exact=exact)
 
     async def restore(self, tree: str, paths: Sequence[str] | None = None) -> str:
         """Puts files back as they are in snapshot `tree`, all of them or `paths` (files or folders).
@@ -238,8 +242,23 @@ class Workspace:
         A file that the snapshot does not have is deleted, unless it is ignored. The id of what was there
         before. Raises SandboxError (SnapshotMissing where the snapshot is not kept any more).
         """
+        async with self._recorder() as snapshots:
+            return await snapshots.restore(tree, paths)
+
+    @contextlib.asynccontextmanager
+    async def _recorder(self) -> AsyncIterator[Snapshots]:
+        """The snapshots of this tree, for one use at a time."""
         async with self._turn:
-            return await self._snapshots.restore(tree, paths)
+            if self._overlay is None:
+                yield self._snapshots
+                return
+            # What writes to an overlay may be mounted but once: a second mount would not see what the first
+            # one changes. So commands and the recorder, in sandboxes of their own, take turns.
+            await self.close()
+            try:
+                yield self._snapshots
+            finally:
+                await self._room.launcher.release(self._snapshots.policy)
 
     def notes(self) -> list[str]:
         """Sentences for the user about what no snapshot holds: ignored files that a command destroyed."""

@@ -150,3 +150,19 @@ async def test_a_fork_is_as_closed_as_the_workspace(box: Sandbox, repo: Path, ho
     assert "renamed to *.ostro-aside" in done.output
     assert (await fork.run(["ls", ".git/commondir"])).exit_code != 0
     assert not (repo / ".git" / "commondir").exists()
+
+
+async def test_commands_and_snapshots_of_a_fork_see_each_others_writes(box: Sandbox, how: str) -> None:
+    start = await box.workspace.snapshot()
+    fork = await box.workspace.fork()
+    for n in range(3):
+        await fork.write("README.md", b"the fork's %d\n" % n)
+        await fork.run(["sh", "-c", f"echo {n} > extra"])
+        now = await fork.snapshot()
+        assert await fork.changed(start, now) == ["README.md", "extra"]
+        await fork.restore(start)
+        assert (await fork.run(["sh", "-c", "cat README.md extra"])).output.startswith("read me\n")
+        assert not await fork.exists("extra")
+        await fork.restore(now, ["README.md"])
+        assert await fork.read("README.md") == b"the fork's %d\n" % n
+        await fork.restore(start)
