@@ -68,7 +68,7 @@ class Copy:
         for file in ("pyproject.toml", "ostro.py"):
             shutil.copy(ROOT / file, folder / file)
         # An installed Ostro leads to the original tree.
-        found = self._python("-c", "import sandbox; print(sandbox.__file__)").stdout.strip()
+        found = self._python("-c", "import sandbox; print(sandbox.__file__)").strip()
         if not Path(found).is_relative_to(folder):
             raise RuntimeError(f"Tests in the copy would import {found}.")
 
@@ -89,18 +89,19 @@ class Copy:
         _end_what_is_left()
         return read_report(report)
 
-    def _python(self, *argv: str) -> subprocess.CompletedProcess[str]:
+    def _python(self, *argv: str) -> str:
+        """Runs a Python in the copy; what it printed, at its end."""
         # CI: without a sandbox a test fails instead of being skipped.
         environment = {**os.environ, "CI": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         environment.pop("PYTHONPATH", None)
-        return subprocess.run(
-            [sys.executable, *argv],
-            cwd=self._folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        # No pipe: what a mutant leaves running would hold it open.
+        with tempfile.TemporaryFile("w+") as said:
+            subprocess.run(
+                [sys.executable, *argv], cwd=self._folder, env=environment,
+                stdin=subprocess.DEVNULL, stdout=said, stderr=said, check=False,
+            )  # fmt: skip
+            said.seek(0)
+            return said.read()
 
 
 def make(change: Change, tree: Path) -> None:
