@@ -72,7 +72,7 @@ FIRST_SESSION = Change(KEEPER, "os.setsid()\n        furnish", "furnish")
 COMMAND_SESSION = Change(KEEPER, "os.setsid()\n        os.chdir", "os.chdir")
 KEEPER_LEAKS = Change(KEEPER, 'os.closerange(3, os.sysconf("SC_OPEN_MAX"))', "pass")
 DEAF_SUPERVISOR = Change(SERVE, "        for fd in given:\n            os.close(fd)\n", (
-    "        for fd in given:\n            os.close(fd)\n    signal.pause()\n"
+    '        for fd in given:\n            os.close(fd)\n    __import__("time").sleep(8)\n'
 ))  # fmt: skip
 DEAF_KEEPER = Change(
     KEEPER, "poll.unregister(channel)\n            os.kill(first, signal.SIGKILL)", "poll.unregister(channel)"
@@ -140,7 +140,7 @@ MOUNTS = (
         f"{ATTACKS}::test_files_outside_stay",
     ), (NO_LANDLOCK,)),
     Protection("hidden folders", (
-        Change(WRAP, "in policy.hidden:", 'in [f for f in policy.hidden if f.name == "run"]:'),
+        Change(WRAP, "folder in policy.hidden:", 'folder in [f for f in policy.hidden if f.name == "run"]:'),
     ), (f"{ATTACKS}::test_home_is_hidden", f"{COMMANDS}::test_scratch_folders_vanish"), (NO_LANDLOCK,)),
     Protection("programs shine through hidden folders", (
         Change(WRAP, "for place in policy.readable:", "for place in ():"),
@@ -173,7 +173,7 @@ MOUNTS = (
     ), (f"{COMMANDS}::test_a_hostile_venv_shows_nothing",)),
     Protection("folders too wide to be shown", (
         Change(CHAIN, "return _inside(self._root, real) or any(", "return False and any("),
-    ), (f"{COMMANDS}::test_programs_below_a_private_home", "test_toolchain.py")),
+    ), ("test_toolchain.py::test_a_home_folder_is_no_installation",)),
     Protection("mode of the scratch folder", (
         Change(SCRATCH, "os.chmod(real, 0o700)", "os.chmod(real, 0o755)"),
     ), (f"{FURTHER}::test_ostros_own_folders_are_private",)),

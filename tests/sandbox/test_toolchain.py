@@ -54,6 +54,15 @@ def test_a_folder_of_ones_own_shows_its_programs_alone(repo: Path, home: Path, b
     assert readable(home, repo, home / "code" / "bin") == [home / "code" / "bin"]
 
 
+@pytest.mark.parametrize("wide", [".", ".local", ".cargo", ".config"])
+def test_a_home_folder_is_no_installation(repo: Path, home: Path, wide: str):
+    touch(home / wide / "bin" / "program")
+    touch(home / wide / "lib" / "node_modules" / "npm" / "package.json")
+
+    assert readable(home, repo, home / wide / "bin") == [home / wide / "bin"]
+    assert readable(home, repo, home / wide) == [], "also where PATH names it"
+
+
 def test_what_a_link_among_the_programs_leads_to(repo: Path, home: Path):
     """A single file in a folder of one's own; a Node package with the modules that it loads."""
     for file in ("bin/x", "code/bin/run", "code/lib/own", ".env", "code/.env"):
