@@ -129,11 +129,11 @@ async def test_ten_small_edits_of_a_large_file_add_little(repo: Path, box: Sandb
 @pytest.fixture
 def bare(repo: Path, tmp_path: Path) -> dict[str, Any]:
     """What the recorder is told of places, for running it without a sandbox around it."""
-    git_dir = str(repo / ".git")
-    (tmp_path / "state").mkdir()
+    git_dir, state = str(repo / ".git"), tmp_path / "state"
+    state.mkdir()
     return {
-        "root": str(repo), "store": str(tmp_path / "state"), "index": str(tmp_path / "state"), "git": ["git"],
-        "git_dir": git_dir, "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
+        "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
+        "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
     }  # fmt: skip
 
 
