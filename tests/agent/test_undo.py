@@ -246,6 +246,15 @@ async def test_a_snapshot_that_is_not_kept(git_repo: GitRepo):
         await back(ran.session)
 
 
+async def test_an_ignored_file_that_a_step_destroys_is_a_warning(git_repo: GitRepo):
+    repo = git_repo({".gitignore": ".env\n"})
+    (repo / ".env").write_text("KEY=1\n")
+    ran = await run(repo, [call("shell", command="rm .env"), say("Done.")])
+    assert [event.text for event in ran.of(Warn)] == [
+        "Deleted, and not recorded because git ignores it: .env."
+    ]
+
+
 def test_without_any_checkpoint():
     with pytest.raises(WrongUsage, match="no checkpoint"):
         Timeline().undo_target(None)

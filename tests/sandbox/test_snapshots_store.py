@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
+import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
 
 from sandbox import Sandbox, SandboxError, SnapshotMissing, snapshots
 from sandbox.limits import Limits
-from sandbox.recorder import program
+from sandbox.recorder import program, walk
 from sandbox.recorder.chunks import MOST, cut
 from sandbox.recorder.store import BLOB, MOST_SEGMENTS, TREE, Missing, Store
 from sandbox.recorder.trees import FILE, FOLDER, encode
@@ -25,6 +27,8 @@ from tests.agent.running import ROOT
 from .conftest import Opener
 
 KILLS = 8
+MANY_KILLS = int(os.environ.get("OSTRO_CHAOS_KILLS", "30"))
+"""Of the recorder itself; more of them in a long run."""
 
 
 def the_store() -> Path:
@@ -122,30 +126,115 @@ async def test_ten_small_edits_of_a_large_file_add_little(repo: Path, box: Sandb
     assert (repo / "large").read_bytes() == data
 
 
-async def test_only_what_has_changed_is_read(repo: Path, box: Sandbox) -> None:
-    """Reading sets the time of the last access, where the file system keeps it."""
-    for n in range(30):
-        (repo / f"{n}.txt").write_text(str(n))
-    old = time.time_ns() - 3_600_000_000_000
-    await asyncio.sleep(
-        2.1
-    )  # what was written a moment ago is read again, for its times could be given twice
-    await box.workspace.snapshot()
-    for n in range(30):
-        os.utime(repo / f"{n}.txt", ns=(old, (repo / f"{n}.txt").stat().st_mtime_ns))
-    await asyncio.sleep(2.1)
-    await box.workspace.snapshot()  # which has to look again, for the times were set
-    if (repo / "0.txt").stat().st_atime_ns == old:
-        pytest.skip("this file system keeps no time of the last access")
-    for n in range(30):
-        os.utime(repo / f"{n}.txt", ns=(old, (repo / f"{n}.txt").stat().st_mtime_ns))
-    await asyncio.sleep(2.1)
-    await box.workspace.snapshot()
-    first = [(repo / f"{n}.txt").stat().st_atime_ns for n in range(30)]
-    (repo / "3.txt").write_text("three")
-    await box.workspace.snapshot()
-    again = [(repo / f"{n}.txt").stat().st_atime_ns for n in range(30)]
-    assert [n for n in range(30) if again[n] != first[n]] == [3]
+@pytest.fixture
+def bare(repo: Path, tmp_path: Path) -> dict[str, Any]:
+    """What the recorder is told of places, for running it without a sandbox around it."""
+    git_dir, state = str(repo / ".git"), tmp_path / "state"
+    state.mkdir()
+    return {
+        "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
+        "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
+    }  # fmt: skip
+
+
+def asked(place: dict[str, Any], *, kill_after: float | None = None, **request: Any) -> dict[str, Any] | None:
+    """The recorder's answer; None where it was killed before it had one."""
+    argv = [sys.executable, "-I", "-S", "-c", snapshots.START, str(snapshots.RECORDER.parent)]
+    told = json.dumps({"place": place, "request": {"session": "one", **request}}).encode()
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            out, _ = process.communicate(told, timeout=kill_after)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, _ = process.communicate()
+    return json.loads(out.partition(b"\n")[0]) if b"\n" in out else None
+
+
+def test_killed_while_it_records_and_restores(repo: Path, bare: dict[str, Any]) -> None:
+    draw, own = random.Random(9), chaos.repository_state(repo)
+    taken: dict[str, str] = {}
+    killed = 0
+    while killed < MANY_KILLS:
+        for _ in range(10):
+            chaos.change_something(repo, draw)
+        (repo / "large").write_bytes(draw.randbytes(2 << 20))
+        before = chaos.digest(chaos.picture(repo))
+        began = time.monotonic()
+        if answer := asked(bare, op="record", like=[]):
+            taken[answer["id"]] = before
+        whole = time.monotonic() - began
+        (repo / "large").write_bytes(draw.randbytes(2 << 20))
+        before = chaos.digest(chaos.picture(repo))
+        if answer := asked(bare, op="record", like=[], kill_after=draw.uniform(whole / 3, whole)):
+            taken[answer["id"]] = before
+        else:
+            killed += 1
+        past = draw.choice(list(taken))
+        if asked(
+            bare, op="restore", id=past, paths=None, like=[], kill_after=draw.uniform(whole / 3, whole * 2)
+        ):
+            assert chaos.digest(chaos.picture(repo)) == taken[past]
+        else:
+            killed += 1
+    for snapshot, before in taken.items():
+        answer = asked(bare, op="restore", id=snapshot, paths=None, like=[])
+        assert answer and "refused" not in answer
+        assert chaos.digest(chaos.picture(repo)) == before
+    objects = Path(bare["store"]) / "objects"
+    assert not list(objects.glob("new-*")), "what was half written is gone"
+    assert chaos.repository_state(repo) == own
+
+
+def test_what_a_killed_one_left_goes(bare: dict[str, Any]) -> None:
+    left = Path(bare["store"]) / "objects" / "new-1"
+    left.parent.mkdir()
+    left.write_bytes(b"half a segment")
+    assert asked(bare, op="record", like=[])
+    assert not left.exists()
+
+
+def test_a_folder_of_many_files_adds_little(tmp_path: Path) -> None:
+    store = Store(str(tmp_path))
+    many = {f"{n:06}": (FILE, random.Random(n).randbytes(20)) for n in range(20_000)}
+    store.put(TREE, encode(many))
+    store.commit()
+    before = size(tmp_path)
+    many["010000"] = (FILE, b"x" * 20)
+    id = store.put(TREE, encode(many))
+    store.commit()
+    assert size(tmp_path) - before < 100_000
+    assert store.get(id) == encode(many)
+    store.close()
+
+
+def test_only_what_has_changed_is_read(
+    repo: Path, bare: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    content = walk.Walk._content
+
+    def counted(self: walk.Walk, fd: int, size: int) -> bytes:
+        read.append(size)
+        return content(self, fd, size)
+
+    monkeypatch.setattr(walk.Walk, "_content", counted)
+    # Else what was written a moment ago is read again, because its times could be given twice.
+    monkeypatch.setattr(walk, "_SETTLED", 0)
+
+    def recorded() -> list[int]:
+        read.clear()
+        recorder = program.Recorder(bare)
+        recorder.answer({"op": "record", "session": "one", "like": []})
+        recorder.close()
+        return list(read)
+
+    assert len(recorded()) == 3
+    assert recorded() == []
+    (repo / "src" / "calc.py").write_text("four")
+    assert recorded() == [4]
+    monkeypatch.setattr(walk, "_SETTLED", 2_000_000_000)
+    (repo / "src" / "calc.py").write_text("five")
+    assert recorded() == [4] and recorded() == [4], "as long as its times are new"
 
 
 async def test_a_damaged_object_is_not_restored(repo: Path, box: Sandbox) -> None:
