@@ -27,6 +27,8 @@ SYSTEM = (
     "/sys/devices/system/cpu",
     "/dev",
 )
+OWN = Path(__file__).parent
+"""Our programs, some of which import others beside them."""
 DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/pts")
 
 
@@ -59,7 +61,7 @@ class Alone:
         hidden = {str(place) for place in policy.masked}
         etc = [entry.path for entry in os.scandir("/etc") if os.path.realpath(entry.path) not in hidden]
         mounted = [str(mount.target) for mount in policy.mounts]
-        return [*SYSTEM, *etc, *map(str, policy.readable), *mounted]
+        return [*SYSTEM, *etc, *map(str, policy.readable), *mounted, str(OWN)]
 
     def _writable(self, policy: Policy) -> list[str]:
         mounted = [str(mount.target) for mount in policy.mounts if mount.writable]

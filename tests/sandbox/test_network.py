@@ -378,7 +378,7 @@ async def test_pip_says_what_it_was_denied(monkeypatch: pytest.MonkeyPatch, open
     monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
     box = await open_sandbox(network=("pypi.org",))
     script = 'PIP_CONFIG_FILE=/dev/null "$1" -m pip download --retries 1 -d build no-such-package'
-    done = await box.workspace.run(["sh", "-c", script, "sh", sys.executable], seconds=120)
+    done = await box.workspace.run(["sh", "-c", script, "sh", "python3"], seconds=120)
     told = box.explain(done)
     assert told and "--allow-network index.example:443 would" in told, done.output
 

@@ -91,7 +91,7 @@ def _filter_open(broken: Breaking) -> None:
 
 
 def _landlock_left_out(broken: Breaking) -> None:
-    broken.inside("confine.py", 'restrict_writes(settings["writable"])')
+    broken.inside("confine.py", 'if settings["landlock"]:', "if False:")
 
 
 def _home_read_only(broken: Breaking) -> None:
@@ -104,7 +104,7 @@ def _workspace_read_only(broken: Breaking) -> None:
 
 
 BROKEN: dict[str, Callable[[Breaking], None]] = {
-    "outside": _root_writable,
+    "writable mounts": _root_writable,
     "kernel parameters": _kernel_writable,
     "first environment": _environment_shown,
     "network": _network_shared,
