@@ -109,7 +109,7 @@ def test_not_a_git_repository(tmp_path: Path):
 
 def test_no_sandbox(git_repo: GitRepo):
     code = (
-        "import sys, sandbox.box; sandbox.box.candidates = lambda *where: []\n"
+        "import sys, sandbox.box; sandbox.box.candidates = lambda *where: []; sandbox.box.landlock_version = lambda: 0\n"
         "from tui.command_line import main; sys.exit(main(sys.argv[1:]))"
     )
     argv = [sys.executable, "-c", code, "run", "do it", "--repo", str(git_repo({}))]
@@ -159,7 +159,7 @@ def test_help_is_light_and_names_what_is_there():
     assert done.returncode == 0, done.stderr
     for option in ("--verify", "--resume", "--json", "--output-dir", "exit codes"):
         assert option in done.stdout
-    assert "--commit" not in done.stdout, "what is not delivered is absent"
+    assert "--capture" not in done.stdout, "what is not delivered is absent"
 
 
 def test_sessions_are_listed_and_shown(git_repo: GitRepo):
