@@ -298,7 +298,7 @@ LIMITED = (
         for name, text in {
             "file size": 'resource.RLIMIT_FSIZE: limits["file_bytes"],',
             "open files": 'resource.RLIMIT_NOFILE: limits["open_files"],',
-            "processes": 'resource.RLIMIT_NPROC: 2 * limits["processes"],',
+            "processes": 'resource.RLIMIT_NPROC: 10 * limits["processes"],',
             "core files": "resource.RLIMIT_CORE: 0,",
         }.items()
     ),

@@ -95,7 +95,7 @@ def limit(limits: dict[str, int]) -> None:
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_NOFILE: limits["open_files"],
         # Above the limit itself: the watch ends the command and says why; the kernel would say "cannot fork".
-        resource.RLIMIT_NPROC: 2 * limits["processes"],
+        resource.RLIMIT_NPROC: 10 * limits["processes"],
         resource.RLIMIT_CORE: 0,
     }
     for kind, wanted in kinds.items():

@@ -109,7 +109,7 @@ def test_not_a_git_repository(tmp_path: Path):
 
 def test_no_sandbox(git_repo: GitRepo):
     code = (
-        "import sys, sandbox.box as box; box.candidates = lambda *where: []; box.landlock_version = lambda: 0\n"
+        "import sys, sandbox.box as b; b.candidates = lambda *where: []; b.landlock_version = lambda: 0\n"
         "from tui.command_line import main; sys.exit(main(sys.argv[1:]))"
     )
     argv = [sys.executable, "-c", code, "run", "do it", "--repo", str(git_repo({}))]
