@@ -45,8 +45,10 @@ def sessions_folder() -> Path:
 
 
 def new_session_id() -> str:
-    """Sorts by the time it was made."""
-    return time.strftime("%Y%m%d-%H%M%S-") + secrets.token_hex(3)
+    """Sorts by the time it was made, also within a second: the latest session is the one to undo."""
+    second, fraction = divmod(time.time_ns(), 1_000_000_000)
+    when = time.strftime("%Y%m%d-%H%M%S", time.localtime(second))
+    return f"{when}-{fraction * 0x1000 // 1_000_000_000:03x}{secrets.token_hex(3)}"
 
 
 class Journal:

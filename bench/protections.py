@@ -40,7 +40,8 @@ class Protection:
 BOX, WRAP, POLICY, LAUNCH = "box.py", "bubblewrap.py", "policy.py", "launcher.py"
 OUTSIDE, GUARD, WORKSPACE, FILTER = "supervisor.py", "git_guard.py", "workspace.py", "seccomp.py"
 ROOMS, CONFINE, KEEPER, SERVE = (f"inside/{name}.py" for name in ("namespaces", "confine", "keeper", "serve"))
-USAGE, DISK, SERVER, PROBE = (f"inside/{name}.py" for name in ("usage", "disk", "file_server", "probe"))
+USAGE, DISK, PROBE = (f"inside/{name}.py" for name in ("usage", "disk", "probe"))
+SERVER, TREE = (f"inside/{name}.py" for name in ("file_server", "tree"))
 CALLS, CHAIN, SCRATCH, CAPTURE = "inside/system_calls.py", "toolchain.py", "scratch.py", "capture.py"
 
 ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_guard.py", "test_layers.py"
@@ -366,19 +367,19 @@ GUARDED = (
 
 SERVED = (
     Protection("file server: above the workspace", (
-        Change(SERVER, "if len(opened) == 1:", "if False:"),
+        Change(TREE, "if len(opened) == 1:", "if False:"),
     ), (f"{FILES}::test_paths_cannot_leave",)),
     Protection("file server: absolute paths", (
-        Change(SERVER, "if os.path.isabs(path):", "if False:"),
+        Change(TREE, "if os.path.isabs(path):", "if False:"),
     ), (f"{FILES}::test_paths_cannot_leave", f"{FILES}::test_one_sentence_for_each_mistake")),
     Protection("file server: links that leave", (
-        Change(SERVER, 'if target != self.root and not target.startswith(self.root + "/"):', "if False:"),
+        Change(TREE, 'if target != self.root and not target.startswith(self.root + "/"):', "if False:"),
     ), (f"{FILES}::test_links_that_leave_are_refused",)),
     Protection("file server: git folders", (
-        Change(SERVER, "if any(is_git_name(part) for part in parts):", "if False:"),
+        Change(TREE, "if any(is_git_name(part) for part in parts):", "if False:"),
     ), (f"{FILES}::test_git_folders_are_not_written",)),
     Protection("file server: git folders through links", (
-        Change(SERVER, "_require_not_git(path, onward)", "pass"),
+        Change(TREE, "_require_not_git(path, onward)", "pass"),
     ), (f"{FILES}::test_git_folder_through_a_link_is_not_written",)),
     Protection("file server: special files", (
         Change(SERVER, "if not stat.S_ISREG(status.st_mode):", "if False:"),

@@ -17,7 +17,10 @@ from sandbox.policy import Policy
 from sandbox.supervisor import INSIDE, INSIDE_THERE
 from sandbox.toolchain import own_python
 
-SERVER = "file_server.py"
+START = (
+    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
+    "from inside.file_server import serve; serve(sys.argv[1])"
+)
 ANSWER_WITHIN = 60.0
 """Seconds; no answer for so long means that the server hangs."""
 
@@ -42,7 +45,7 @@ class Files:
     def __init__(self, launcher: Launcher, policy: Policy, limits: Limits) -> None:
         self._launcher = launcher
         self._root = policy.root
-        self._script = (INSIDE if launcher.bubblewrap is None else INSIDE_THERE) / SERVER
+        self._programs = (INSIDE if launcher.bubblewrap is None else INSIDE_THERE).parent
         self._policy = policy
         self._limits = limits
         self._service: Service | None = None
@@ -95,7 +98,8 @@ class Files:
         if self._service is not None and self._service.alive:
             return self._service
         await self.close()
-        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(self._script), str(self._root)]
+        argv = [str(own_python()), "-I", "-S", "-X", "utf8", "-c", START]
+        argv += [str(self._programs), str(self._root)]
         # No answer fills the reader's buffer (twice this), so that one left unread holds up no `stop`.
         self._service = await self._launcher.service(
             self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=LARGEST

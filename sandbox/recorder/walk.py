@@ -87,11 +87,12 @@ class Walk:
             except FileNotFoundError:
                 same = False
                 continue
-            known = old_names.get(name, False)
-            if known.__class__ is tuple and not self._again and known[:5] == (  # type: ignore[index]
+            known = old_names.get(name)
+            was_ignored = name in old_names and known is None
+            if isinstance(known, tuple) and not self._again and known[:5] == (
                 status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino,
             ):  # fmt: skip
-                names[name] = known  # type: ignore[assignment]
+                names[name] = known
                 self._count(status.st_mode)
                 continue
             if name == _GIT and not verbatim:
@@ -103,7 +104,7 @@ class Walk:
             stats[name] = status
             if verbatim or (_same_kind(known, status.st_mode) and not self._again):
                 continue
-            if known is None and not recheck:
+            if was_ignored and not recheck:
                 names[name] = None
                 continue
             open_questions.append(name)
@@ -114,7 +115,7 @@ class Walk:
         for name, status in stats.items():
             if name in names:  # it is ignored
                 self.losses.see(fd, name, prefix + name, status)
-                same = same and old_names.get(name, False) is None
+                same = same and name in old_names and old_names[name] is None
                 continue
             known = old_names.get(name)
             try:
@@ -125,7 +126,7 @@ class Walk:
                         self._below(fd, name, prefix + name, repository, recheck, verbatim),
                     )
                     names[name] = status.st_mode
-                    same = same and known.__class__ is int and trees[name][1] == before
+                    same = same and isinstance(known, int) and trees[name][1] == before
                     continue
                 seen = self._file(fd, name, status, known)
             except FileNotFoundError:
@@ -137,7 +138,7 @@ class Walk:
                 continue
             names[name] = seen
             self._count(seen[0])
-            same = same and known.__class__ is tuple and (known[0], known[5]) == (seen[0], seen[5])  # type: ignore[index]
+            same = same and isinstance(known, tuple) and (known[0], known[5]) == (seen[0], seen[5])
         same = same and len([n for n in old_names if n not in names]) == 0
         tree = old_tree if same else self._tree(names, trees)
         self.index.folders[path] = (tree, names)
@@ -161,11 +162,11 @@ class Walk:
 
     # Contents.
 
-    def _file(self, fd: int, name: str, status: os.stat_result, known: object) -> Seen:
+    def _file(self, fd: int, name: str, status: os.stat_result, known: Seen | int | None) -> Seen:
         if stat.S_ISLNK(status.st_mode):
             return _seen(status, self._store.put(BLOB, os.fsencode(os.readlink(name, dir_fd=fd))))
-        if known.__class__ is tuple and known[:5] == _seen(status, b"")[:5]:  # type: ignore[index]
-            return known  # type: ignore[return-value]
+        if isinstance(known, tuple) and known[:5] == _seen(status, b"")[:5]:
+            return known
         for _ in range(_TRIES):
             opened = os.open(name, _OPEN_FILE, dir_fd=fd)
             try:
@@ -298,8 +299,6 @@ def _is_kept_kind(mode: int) -> bool:
     return stat.S_ISREG(mode) or stat.S_ISDIR(mode) or stat.S_ISLNK(mode)
 
 
-def _same_kind(known: object, mode: int) -> bool:
+def _same_kind(known: Seen | int | None, mode: int) -> bool:
     """Whether it was recorded before, as what it is now."""
-    if known.__class__ is int:
-        return stat.S_ISDIR(mode)
-    return known.__class__ is tuple and not stat.S_ISDIR(mode)
+    return known is not None and isinstance(known, int) == stat.S_ISDIR(mode)

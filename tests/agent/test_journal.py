@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,11 @@ def test_the_lock_goes_with_its_process(tmp_path: Path):
 
 def test_session_ids_sort_and_differ():
     assert len({new_session_id() for _ in range(50)}) == 50
+    made = []
+    for _ in range(20):
+        made.append(new_session_id())
+        time.sleep(0.001)
+    assert sorted(made) == made
 
 
 def test_every_record_is_one_json_line():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from sandbox import NoSandbox, Sandbox
+from sandbox.inside.tree import Tree
+
+from .proxying import Origin, origin
 
 SECRET = "correct-horse-battery-staple"
 
@@ -63,6 +67,7 @@ def command_line(pid: int) -> bytes:
         return b""
 
 
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 Opener = Callable[..., Awaitable[Sandbox]]
 
 
@@ -89,3 +94,57 @@ async def open_sandbox(repo: Path) -> AsyncIterator[Opener]:
 @pytest_asyncio.fixture
 async def box(open_sandbox: Opener) -> Sandbox:
     return await open_sandbox()
+
+
+async def shell(box: Sandbox, script: str, *argv: str, seconds: float = 20) -> str:
+    return (await box.workspace.run(["sh", "-c", script, "sh", *argv], seconds=seconds)).output
+
+
+async def python(box: Sandbox, program: str, *argv: str) -> str:
+    done = await box.workspace.run([os.path.realpath(sys.executable), "-c", program, *argv], seconds=20)
+    return done.output
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Iterator[Path]:
+    """A file that is not hidden (not below /tmp or a home folder), where there is such a place."""
+    for parent in ("/srv", "/opt", "/var/lib", "/usr/local"):
+        if os.access(parent, os.W_OK):
+            break
+    else:
+        parent = str(tmp_path)
+    folder = Path(parent) / f"ostro-test-{os.getpid()}"
+    folder.mkdir()
+    canary = folder / "canary"
+    canary.write_text("untouched")
+    yield canary
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def tree(repo: Path) -> Iterator[Tree]:
+    """The server's own view, without the sandbox around it."""
+    tree = Tree(str(repo))
+    yield tree
+    os.close(tree.top)
+
+
+@pytest.fixture(params=["bare", "sandboxed"])
+async def place(request: pytest.FixtureRequest, open_sandbox: Opener) -> tuple[Sandbox, bool]:
+    """A sandbox, and whether attacks are expected to work in it."""
+    bare = request.param == "bare"
+    return await open_sandbox(unsafe=bare), bare
+
+
+@pytest.fixture
+def direct(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever runs the tests may sit behind a proxy."""
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+
+
+@pytest.fixture
+def web() -> Iterator[Origin]:
+    with origin() as about:
+        yield about

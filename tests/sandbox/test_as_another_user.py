@@ -16,7 +16,7 @@ NOBODY = 65534
 ROOT = Path(__file__).parents[2]
 SUITES = (
     "test_attacks.py", "test_attack_kernel.py", "test_attack_planting.py", "test_attack_processes.py",
-    "test_files.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py",
+    "test_files.py", "test_files_raced.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py",
     "test_snapshots_exact.py", "test_tier_c.py",
 )  # fmt: skip
 BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")

@@ -9,49 +9,16 @@ import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sandbox import Limits, Sandbox
 
-from .conftest import SECRET, Opener, command_line, processes
+from .conftest import SECRET, Opener, command_line, processes, python, shell
 
 ROOT = os.getuid() == 0
 root_only = pytest.mark.skipif(not ROOT, reason="only root could do this without a sandbox")
-
-
-@pytest.fixture(params=["bare", "sandboxed"])
-async def place(request: pytest.FixtureRequest, open_sandbox: Opener) -> tuple[Sandbox, bool]:
-    """A sandbox, and whether attacks are expected to work in it."""
-    bare = request.param == "bare"
-    return await open_sandbox(unsafe=bare), bare
-
-
-async def shell(box: Sandbox, script: str, *argv: str, seconds: float = 20) -> str:
-    return (await box.workspace.run(["sh", "-c", script, "sh", *argv], seconds=seconds)).output
-
-
-async def python(box: Sandbox, program: str, *argv: str) -> str:
-    done = await box.workspace.run([os.path.realpath(sys.executable), "-c", program, *argv], seconds=20)
-    return done.output
-
-
-@pytest.fixture
-def outside(tmp_path: Path) -> Iterator[Path]:
-    """A file that is not hidden (not below /tmp or a home folder), where there is such a place."""
-    for parent in ("/srv", "/opt", "/var/lib", "/usr/local"):
-        if os.access(parent, os.W_OK):
-            break
-    else:
-        parent = str(tmp_path)
-    folder = Path(parent) / f"ostro-test-{os.getpid()}"
-    folder.mkdir()
-    canary = folder / "canary"
-    canary.write_text("untouched")
-    yield canary
-    shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize(

@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from sandbox import FileProblem, Sandbox, version
 from sandbox.inside import file_server
+from sandbox.inside.tree import Tree, is_git_name
 
 from .conftest import SECRET, Opener, git
 
@@ -151,7 +148,7 @@ async def test_no_file_system_takes_a_written_name_for_git(box: Sandbox, repo: P
 
 @pytest.mark.parametrize("name", [".gitignore", ".github", "git", ".git-blame", "größe", "a.git", ".gitt"])
 def test_names_that_are_like_it_are_free(name: str) -> None:
-    assert not file_server.is_git_name(name)
+    assert not is_git_name(name)
 
 
 STARTERS = ["config", "commondir", "hooks/post-update", "info/attributes", "worktrees/w/commondir"]
@@ -242,16 +239,8 @@ async def test_the_same_files_without_a_sandbox(open_sandbox: Opener, repo: Path
         await box.workspace.read("../../home/.ssh/id_rsa")
 
 
-@pytest.fixture
-def tree(repo: Path) -> Iterator[file_server.Tree]:
-    """The server's own view, without the sandbox around it."""
-    tree = file_server.Tree(str(repo))
-    yield tree
-    os.close(tree.top)
-
-
 def test_a_private_file_is_never_open_to_others(
-    tree: file_server.Tree, repo: Path, monkeypatch: pytest.MonkeyPatch
+    tree: Tree, repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modes: list[int] = []
     real = os.fchmod
@@ -263,7 +252,7 @@ def test_a_private_file_is_never_open_to_others(
     assert (repo / "key").stat().st_mode & 0o777 == 0o640
 
 
-def test_new_content_does_not_run_as_somebody_else(tree: file_server.Tree, repo: Path) -> None:
+def test_new_content_does_not_run_as_somebody_else(tree: Tree, repo: Path) -> None:
     (repo / "tool").write_text("#!/bin/sh\n")
     (repo / "tool").chmod(0o6755)
     file_server.answer(tree, {"op": "write", "path": "tool"}, b"#!/bin/sh\necho\n")
@@ -271,7 +260,7 @@ def test_new_content_does_not_run_as_somebody_else(tree: file_server.Tree, repo:
 
 
 def test_a_file_is_on_the_disk_before_it_takes_its_place(
-    tree: file_server.Tree, repo: Path, monkeypatch: pytest.MonkeyPatch
+    tree: Tree, repo: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
     sync, rename = os.fsync, os.rename
@@ -297,7 +286,7 @@ async def test_somebody_elses_file_does_not_become_ours(box: Sandbox, repo: Path
     assert sorted(os.listdir(repo / "all")) == ["shared", "theirs"]
 
 
-def test_an_access_list_is_kept(tree: file_server.Tree, repo: Path) -> None:
+def test_an_access_list_is_kept(tree: Tree, repo: Path) -> None:
     listed = struct.pack("<I", 2)
     for tag, rights, who in ((1, 6, -1), (2, 6, 12345), (4, 4, -1), (16, 6, -1), (32, 0, -1)):
         listed += struct.pack("<HHi", tag, rights, who)
@@ -373,7 +362,7 @@ async def test_deep_folders(box: Sandbox) -> None:
     assert path in [entry.path for entry in await box.workspace.listing(recursive=True, ignored=True)]
 
 
-def test_a_bottomless_folder_ends_no_server(tree: file_server.Tree, tmp_path: Path) -> None:
+def test_a_bottomless_folder_ends_no_server(tree: Tree, tmp_path: Path) -> None:
     """Folders within each other, more than there are levels of calls, files to open, or bytes in a path."""
     bottom = os.open(tree.root, os.O_RDONLY)
     for _ in range(1500):
@@ -399,89 +388,6 @@ async def test_a_long_listing_arrives(box: Sandbox, repo: Path) -> None:
     assert len(names) == 24_002
 
 
-SWAPPED = ("folder", "link out", "link in", "fifo", "file", "gone")
-
-
-@pytest.mark.parametrize("first", SWAPPED)
-@pytest.mark.parametrize("then", SWAPPED)
-def test_swapped_between_two_steps(
-    tree: file_server.Tree, repo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str, then: str
-) -> None:
-    """Whatever `d` is at one look and becomes before the next, what is outside stays, and nobody waits."""
-    outside = tmp_path / "outside"
-    outside.mkdir()
-    (outside / "f").write_text("untouched")
-
-    def make(kind: str) -> None:
-        place = repo / "d"
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        else:
-            place.unlink(missing_ok=True)
-        match kind:
-            case "folder":
-                place.mkdir()
-                (place / "f").write_text("inside")
-            case "link out":
-                place.symlink_to(outside)
-            case "link in":
-                place.symlink_to("src")
-            case "fifo":
-                os.mkfifo(place)
-            case "file":
-                place.write_text("inside")
-
-    requests = [
-        {"op": op, "path": path} for op in ("read", "write", "remove", "exists") for path in ("d", "d/f")
-    ]
-    requests += [{"op": "list", "path": "d", "recursive": True}, {"op": "newer", "since": 0}]
-    for call in ("open", "readlink", "stat", "rename", "unlink", "mkdir", "access"):
-        for request in requests:
-            make(first)
-            real, swapped = getattr(os, call), []
-
-            def swapping(*args, call=call, real=real, swapped=swapped, **kwargs):
-                if not swapped and any(name.endswith("dir_fd") for name in kwargs):
-                    swapped.append(True)
-                    with monkeypatch.context() as undone:
-                        undone.setattr(os, call, real)
-                        make(then)
-                return real(*args, **kwargs)
-
-            with monkeypatch.context() as patched:
-                patched.setattr(os, call, swapping)
-                _, content = file_server.answer(tree, request, b"changed")
-            assert content != b"untouched"
-            assert (outside / "f").read_text() == "untouched", (call, request)
-            assert os.listdir(outside) == ["f"]
-            assert not [name for name in os.listdir(repo) if name.startswith(".ostro")]
-
-
-PARTS = st.sampled_from(["..", ".", "src", "up", "in", "calc.py", "", "canary", "work", "project"])
-
-
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parts=st.lists(PARTS, min_size=1, max_size=7))
-def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
-    """The server's walk alone, without the sandbox around it."""
-    top = tmp_path_factory.getbasetemp() / "walk"
-    root = top / "work" / "project"
-    if not root.exists():
-        (root / "src").mkdir(parents=True)
-        (root / "src" / "calc.py").write_text("inside")
-        (root / "up").symlink_to("..")
-        (root / "in").symlink_to("src/../src")
-        for folder in (top, top / "work"):
-            (folder / "canary").write_text("untouched")
-    tree = file_server.Tree(str(root))
-    path = "/".join(parts)
-    _, content = file_server.answer(tree, {"op": "read", "path": path}, b"")
-    file_server.answer(tree, {"op": "write", "path": path}, b"inside")
-    os.close(tree.top)
-    assert content in (b"", b"inside")
-    assert (top / "canary").read_text() == (top / "work" / "canary").read_text() == "untouched"
-
-
 def _servers(repo: Path) -> list[int]:
     found = []
     for name in os.listdir("/proc"):
@@ -489,6 +395,6 @@ def _servers(repo: Path) -> list[int]:
             line = Path(f"/proc/{name}/cmdline").read_bytes() if name.isdigit() else b""
         except OSError:
             continue
-        if b"/run/ostro/inside/file_server.py\0" + os.fsencode(repo) in line:
+        if b"file_server" in line and line.endswith(os.fsencode(repo) + b"\0"):
             found.append(int(name))
     return found

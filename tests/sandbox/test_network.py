@@ -13,7 +13,6 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,9 +21,8 @@ from sandbox import Completed, Connection, Sandbox, SandboxError, Workspace, Wro
 from sandbox.network import PORT, SOCKET_INSIDE
 
 from .conftest import SECRET, Opener
-from .proxying import Origin, origin
+from .proxying import Origin
 
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
 FETCH = "import sys, urllib.request as r; print(r.urlopen(sys.argv[1], timeout=20).read().decode())"
 SPEAK = """
 import socket, sys
@@ -33,20 +31,6 @@ with socket.create_connection(("127.0.0.1", int(sys.argv[1])), 20) as s:
     s.shutdown(socket.SHUT_WR)
     sys.stdout.write(s.makefile("rb").read().decode("latin-1"))
 """
-
-
-@pytest.fixture
-def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may sit behind a proxy."""
-    for name in PROXY_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def web() -> Iterator[Origin]:
-    with origin() as about:
-        yield about
 
 
 @pytest.fixture

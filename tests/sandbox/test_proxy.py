@@ -6,7 +6,7 @@ import asyncio
 import base64
 import socket
 import stat
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -17,23 +17,10 @@ from sandbox import proxy as proxy_module
 from sandbox import proxy_request, relaying
 from sandbox.errors import SandboxError
 
-from .proxying import Origin, Proxied, origin
-
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY")
+from .proxying import Origin, Proxied
 
 
-@pytest.fixture(autouse=True)
-def direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever runs the tests may sit behind a proxy."""
-    for name in PROXY_VARIABLES:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
-
-
-@pytest.fixture
-def web() -> Iterator[Origin]:
-    with origin() as about:
-        yield about
+pytestmark = pytest.mark.usefixtures("direct")
 
 
 @pytest.fixture
@@ -211,7 +198,8 @@ async def test_the_same_address_written_otherwise_is_the_same(
 
 
 UNCLEAR = {
-    "both lengths": "POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",  # noqa: E501
+    "both lengths": "POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+    "Transfer-Encoding: chunked\r\n\r\n",
     "two lengths": "POST {url} HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabc",
     "unknown coding": "POST {url} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
     "folded": "GET {url} HTTP/1.1\r\nHost: x\r\nA: b\r\n c\r\n\r\n",

@@ -12,8 +12,8 @@ import pytest
 
 from sandbox import Limits, Sandbox
 
-from .conftest import SECRET, Opener, command_line, git, processes
-from .test_attacks import BOMBS, CONNECT, SURVIVORS, outside, python, shell  # noqa: F401
+from .conftest import SECRET, Opener, command_line, git, processes, python, shell
+from .test_attacks import BOMBS, CONNECT, SURVIVORS
 
 
 @pytest.fixture(params=["bare", "alone"])
@@ -42,7 +42,7 @@ WRITES = ['echo x > "$1"', 'ln -s "$1" l; echo x > l', 'rm -f "$1"', 'mv "$1" "$
 
 
 @pytest.mark.parametrize("script", WRITES)
-async def test_files_outside_stay(place: tuple[Sandbox, bool], outside: Path, script: str) -> None:  # noqa: F811
+async def test_files_outside_stay(place: tuple[Sandbox, bool], outside: Path, script: str) -> None:
     box, works = place
     await shell(box, script, str(outside))
     assert (not outside.exists() or outside.read_text() != "untouched") is works

@@ -40,7 +40,7 @@ def normal_json(output: str) -> str:
 def normal_text(output: str, repo: Path) -> str:
     output = output.replace(str(repo), "REPO")
     output = re.sub(r"^ostro \S+ · REPO · sandbox: .+", "ostro VERSION · REPO · sandbox: X", output)
-    output = re.sub(r"session \d{8}-\d{6}-[0-9a-f]{6}", "session ID", output)
+    output = re.sub(r"session \d{8}-\d{6}-[0-9a-f]{9}", "session ID", output)
     return re.sub(r"\d+\.\d+ s\b", "0.0 s", output)
 
 

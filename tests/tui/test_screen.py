@@ -94,7 +94,8 @@ async def test_a_question_is_answered_by_a_key_that_was_meant(
         wanted = str(app.query_one("#wanted", Static).content)
         assert wanted == f"shell {asks}".replace("\u202e", "\\u202e"), "all of it, also what is not seen"
         question = app.query_one(ApprovalQuestion)
-        assert question.max_scroll_y > 0 and "42 lines" in str(question.border_title)
+        await until(pilot, lambda: question.max_scroll_y > 0)
+        assert "42 lines" in str(question.border_title)
         await pilot.press(key)
         assert app.query_one(ApprovalQuestion).has_class("asking"), "it came too soon"
         monkeypatch.setattr(screen, "GRACE", 0.0)
