@@ -314,7 +314,7 @@ LIMITED = (
         Change(USAGE, "memory += shared\n", "pass\n"),
     ), (f"{ATTACKS}::test_shared_memory_counts_and_is_gone_afterwards",)),
     Protection("watch: disk", (
-        Change(KEEPER, ' or self._disk.exceeded(self._limits["disk_bytes"])', ""),
+        Change(KEEPER, 'return self._disk.exceeded(self._limits["disk_bytes"])', 'return ""'),
     ), (f"{ATTACKS}::test_the_disk_is_not_filled[files]",)),
     Protection("watch: what is left of the disk", (
         Change(DISK, "if _free(now) < least:", "if False:"),

@@ -47,6 +47,12 @@ class Alone:
         for folder in self.environment.values():
             Path(folder).mkdir(exist_ok=True)
 
+    def around(self, _options: int) -> list[str]:
+        return []
+
+    def arguments(self, _policy: Policy) -> list[str]:
+        return []
+
     def settings(self, policy: Policy) -> dict[str, Any]:
         """For the supervisor."""
         return {

@@ -98,7 +98,7 @@ class Sandbox:
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
             lent = scratch.folder("lent")
-            room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), {}, way)
+            room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), way)
             workspace = Workspace(room, repository.root)
             await workspace.connect()
             return cls(room, workspace, workspace.history(repository))

@@ -26,6 +26,10 @@ class Bubblewrap:
     landlock: bool = False
     """Whether commands restrict themselves by Landlock."""
 
+    def around(self, options: int) -> list[str]:
+        """What goes before the supervisor's own command; `options` is a file with the `arguments`."""
+        return [str(self.program), "--args", str(options), "--"]
+
     def settings(self, policy: Policy) -> dict[str, Any]:
         """For the supervisor inside."""
         return {

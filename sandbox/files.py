@@ -15,12 +15,8 @@ from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
 from sandbox.policy import Policy
 from sandbox.supervisor import INSIDE, INSIDE_THERE
-from sandbox.toolchain import own_python
+from sandbox.toolchain import own_program, own_python
 
-START = (
-    "import sys; sys.path.insert(0, sys.argv.pop(1)); "
-    "from inside.file_server import serve; serve(sys.argv[1])"
-)
 ANSWER_WITHIN = 60.0
 """Seconds; no answer for so long means that the server hangs."""
 
@@ -47,7 +43,7 @@ class Files:
         self._root = policy.root
         self._programs = (INSIDE if launcher.bubblewrap is None else INSIDE_THERE).parent
         self._policy = policy
-        self._limits = limits
+        self._limits = limits.model_copy(update={"disk_bytes": None})
         self._service: Service | None = None
         self._turn = asyncio.Lock()
 
@@ -98,8 +94,7 @@ class Files:
         if self._service is not None and self._service.alive:
             return self._service
         await self.close()
-        argv = [str(own_python()), "-I", "-S", "-X", "utf8", "-c", START]
-        argv += [str(self._programs), str(self._root)]
+        argv = own_program(self._programs, "inside.file_server", str(self._root))
         # No answer fills the reader's buffer (twice this), so that one left unread holds up no `stop`.
         self._service = await self._launcher.service(
             self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=LARGEST

@@ -23,7 +23,7 @@ from sandbox.toolchain import own_python, workspace_venvs
 UPPER, WORK = "upper", "work"
 COPIER = "tree_copy.py"
 COPY_INSIDE = Path("/run/ostro/fork")
-COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
+COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40, disk_bytes=None)
 LARGEST_GIT = 64 << 20
 """Bytes of `.git` up to which a copy has its own; a larger one is shared, read-only."""
 SHARED_FOLDERS = ("node_modules",)

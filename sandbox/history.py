@@ -25,7 +25,7 @@ SERVICE = "git_service.py"
 LIBRARY = ("git", "gitdb", "smmap")
 ANSWER_WITHIN = 600.0
 """Seconds; a first look at all files of a huge repository takes long."""
-LIMITS = Limits()
+LIMITS = Limits(disk_bytes=None)
 
 
 @dataclass(frozen=True)

@@ -25,8 +25,9 @@ class Limits(BaseModel):
     """Memory that is their own, of all processes of a command together."""
     processes: int = Field(default=4096, ge=8)
     """Processes and threads of a command together."""
-    disk_bytes: int = Field(default=16 << 30, ge=1 << 20)
-    """By which the free space of the workspace's disk and in-memory folders may fall while a command runs."""
+    disk_bytes: int | None = Field(default=16 << 30, ge=1 << 20)
+    """By which the free space of the workspace's disk and in-memory folders may fall while a command runs;
+    None for a program of Ostro's own, which is not to be ended for what others write beside it."""
     open_files: int = Field(default=4096, ge=16)
     scratch_bytes: int = Field(default=2 << 30, ge=1 << 20)
     """Size of each in-memory folder (/tmp, the home folder, ...)."""

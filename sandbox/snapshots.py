@@ -21,13 +21,12 @@ from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
 from sandbox.scratch import remove_tree
-from sandbox.toolchain import own_python, workspace_venvs
+from sandbox.toolchain import own_program, workspace_venvs
 
 RECORDER = Path(__file__).with_name("recorder")
 RECORDER_INSIDE = Path("/run/ostro/recorder")
 STORE_INSIDE = Path("/run/ostro/store")
 INDEX_INSIDE = Path("/run/ostro/index")
-START = "import sys; sys.path.append(sys.argv[1]); from recorder.program import main; main()"
 # Highest precedence of all attributes: a patch shows files byte for byte. `!`, not `-`, where git takes
 # "unset" for a value.
 ATTRIBUTES = "* -text -ident -filter !eol !working-tree-encoding !diff\n"
@@ -44,7 +43,7 @@ GIT_ENVIRONMENT = {
     "GIT_ATTR_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0",
     "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C",
 }  # fmt: skip
-RECORDER_LIMITS = Limits(seconds=600, output_bytes=256 << 20, file_bytes=1 << 40)
+RECORDER_LIMITS = Limits(seconds=600, output_bytes=256 << 20, file_bytes=1 << 40, disk_bytes=None)
 FORGOTTEN_DAYS = 60
 """A repository's store that no session opened for so long goes."""
 
@@ -162,7 +161,7 @@ class Snapshots:
             ],
         }
         told = json.dumps({"place": place, "request": {"op": op, "session": self._session, **request}})
-        argv = [str(own_python()), "-I", "-S", "-X", "utf8", "-c", START, str(self._in_recorder.parent)]
+        argv = own_program(self._in_recorder.parent, "recorder.program")
         raw = _output(await self._run(argv, {}, told.encode("ascii")), "The recorder of snapshots")
         line, _, data = raw.partition(b"\n")
         answer = json.loads(line)

@@ -20,11 +20,10 @@ from sandbox.inside import serve
 from sandbox.inside.ports import QUESTION
 from sandbox.limits import Limits
 from sandbox.policy import Mount, Pin, Policy
-from sandbox.toolchain import own_python
+from sandbox.toolchain import own_program
 
 INSIDE = Path(__file__).with_name("inside")
 INSIDE_THERE = Path("/run/ostro/inside")
-START = "import sys; sys.path.insert(0, sys.argv[2]); from inside.serve import main; main(int(sys.argv[1]))"
 HELD_INSIDE = {"file_bytes", "open_files", "processes", "memory_bytes", "disk_bytes"}
 """What is held inside; time and output are held out here."""
 READY_WITHIN = 20.0
@@ -56,17 +55,11 @@ class Supervisor:
         control, there = socket.socketpair()
         place = INSIDE_THERE if isinstance(mechanism, Bubblewrap) else INSIDE
         policy = policy.with_mounts(Mount(INSIDE, place))
-        python = [str(own_python()), "-I", "-S", "-X", "utf8", "-c", START]
-        python += [str(there.fileno()), str(place.parent)]
-        around = mechanism.arguments(policy) if isinstance(mechanism, Bubblewrap) else []
-        with contextlib.closing(there), _in_memory("\0".join(around)) as options:
-            wrapped = (
-                [str(mechanism.program), "--args", str(options), "--"]
-                if isinstance(mechanism, Bubblewrap)
-                else []
-            )
+        python = own_program(place.parent, "inside.serve", str(there.fileno()))
+        with contextlib.closing(there), _in_memory("\0".join(mechanism.arguments(policy))) as options:
             process = await asyncio.create_subprocess_exec(
-                *wrapped, *python, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                *mechanism.around(options), *python,
+                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.PIPE, pass_fds=[options, there.fileno()], start_new_session=True,
                 # /proc/1/environ shows what bubblewrap itself was started with.
                 env={},

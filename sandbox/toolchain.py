@@ -94,6 +94,12 @@ def own_python() -> Path:
     return Path(os.path.realpath(getattr(sys, "_base_executable", None) or sys.executable))
 
 
+def own_program(folder: Path, module: str, *argv: str) -> list[str]:
+    """The command that runs `main` of a module of ours, which lies in a package in `folder`."""
+    start = f"import sys; sys.path.insert(0, sys.argv.pop(1)); from {module} import main; main()"
+    return [str(own_python()), "-I", "-S", "-X", "utf8", "-c", start, str(folder), *argv]
+
+
 def workspace_venvs(root: Path) -> list[Path]:
     """Virtual environments right below `root` (real folders, not links)."""
     try:

@@ -31,7 +31,7 @@ ASIDE = ".ostro-aside"
 MOVE_ASIDE = 'for i in "$@"; do [ "$i" = "$1" ] || { rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; }; done'
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Room:
     """What all workspaces of one sandbox have in common."""
 
@@ -47,10 +47,10 @@ class Room:
     lent: Path
     """A folder of ours that can be read inside."""
     forks: set[Workspace]
-    can: dict[str, bool]
-    """What was found out about this machine meanwhile, by name."""
     network: Network | None
     """The way to the hosts that are allowed, where there are any."""
+    overlays: bool = True
+    """Until one could not be made."""
 
 
 class Workspace:
@@ -294,7 +294,7 @@ class Workspace:
     async def _overlaid(self) -> Workspace | None:
         """None where overlays cannot be had here."""
         room = self._room
-        if room.launcher.bubblewrap is None or not room.can.get("overlay", True):
+        if room.launcher.bubblewrap is None or not room.overlays:
             return None
         ground = room.scratch.folder("fork")
         overlay = forks.overlay(self._source, ground, self.root)
@@ -302,7 +302,7 @@ class Workspace:
         try:
             await room.launcher.stand(fork._policy)
         except SandboxError:
-            room.can["overlay"] = False
+            room.overlays = False
             await asyncio.to_thread(remove_tree, ground)
             return None
         except BaseException:

@@ -294,8 +294,8 @@ def answer(tree: Tree, request: dict, data: bytes) -> tuple[dict, bytes]:
         return {"refused": f"{path!r}: {problem.strerror}."}, b""
 
 
-def serve(root: str) -> None:
-    tree = Tree(root)
+def main() -> None:
+    tree = Tree(sys.argv[1])
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while line := source.readline():
         request = json.loads(line)

@@ -63,7 +63,7 @@ def keep(
 class _Watch:
     """What the processes of the command use, seen from its keeper."""
 
-    def __init__(self, rooms: bool, limits: dict[str, int], disk: Disk) -> None:
+    def __init__(self, rooms: bool, limits: dict[str, Any], disk: Disk) -> None:
         self._rooms = rooms
         # A namespace ends with its first process; without one, the first process has to end the others.
         self.order = signal.SIGKILL if rooms else signal.SIGTERM
@@ -76,7 +76,9 @@ class _Watch:
     def exceeded(self) -> str:
         shared = usage.shared_memory() if self._rooms else 0
         over = usage.exceeded(self._limits, self.processes(), shared)
-        return over or self._disk.exceeded(self._limits["disk_bytes"])
+        if over or self._limits["disk_bytes"] is None:
+            return over
+        return self._disk.exceeded(self._limits["disk_bytes"])
 
 
 def _watched(first: int, watch: _Watch, channel: socket.socket) -> str:

@@ -25,8 +25,8 @@ A_COMMAND = 5
 """Descriptors that come with one."""
 
 
-def main(number: int) -> None:
-    control = socket.socket(fileno=number)
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
     control.set_inheritable(False)
     settings = _take(control, 1)
     if settings is None:
@@ -63,7 +63,3 @@ def _take(control: socket.socket, count: int) -> list[int] | None:
 def _load(fd: int) -> dict[str, Any]:
     with os.fdopen(fd, "rb", closefd=False) as file:
         return json.load(file)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import FileProblem, Sandbox, version
+from sandbox import FileProblem, Limits, Sandbox, version
 from sandbox.inside import file_server
 from sandbox.inside.tree import Tree, is_git_name
 
@@ -215,6 +215,15 @@ async def test_the_server_comes_back(box: Sandbox, repo: Path) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
     assert await box.workspace.read("README.md") == b"read me\n"
+
+
+async def test_the_server_is_not_ended_for_what_others_write(open_sandbox: Opener, tmp_path: Path) -> None:
+    box = await open_sandbox(limits=Limits(disk_bytes=1 << 20))
+    await box.workspace.read("README.md")
+    before = _servers(box.workspace.root)
+    (tmp_path / "much").write_bytes(os.urandom(1 << 25))
+    await asyncio.sleep(0.5)
+    assert before and _servers(box.workspace.root) == before
 
 
 async def test_a_cancelled_request_does_not_spoil_the_next(box: Sandbox) -> None:

@@ -124,7 +124,7 @@ async def test_fork_without_a_sandbox(open_sandbox: Opener, repo: Path) -> None:
 
 async def test_this_machine_has_overlays(box: Sandbox) -> None:
     await box.workspace.fork()
-    if not box._room.can.get("overlay", True):
+    if not box._room.overlays:
         assert not os.environ.get("CI"), "no overlay in CI"
         pytest.skip("bubblewrap or the kernel has no overlay here")
 
@@ -135,7 +135,7 @@ async def test_without_overlays_a_fork_is_a_copy(
     monkeypatch.setattr("sandbox.bubblewrap._overlay", lambda overlay: ["--no-such-option"])
     box = await open_sandbox()
     forks = [await box.workspace.fork() for _ in range(2)]
-    assert box._room.can == {"overlay": False}
+    assert not box._room.overlays
     for fork in forks:
         await fork.write("README.md", b"the fork's")
     assert (repo / "README.md").read_text() == "read me\n"

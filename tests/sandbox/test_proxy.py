@@ -19,7 +19,6 @@ from sandbox.errors import SandboxError
 
 from .proxying import Origin, Proxied
 
-
 pytestmark = pytest.mark.usefixtures("direct")
 
 

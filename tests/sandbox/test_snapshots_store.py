@@ -21,6 +21,7 @@ from sandbox.recorder import program, walk
 from sandbox.recorder.chunks import MOST, cut
 from sandbox.recorder.store import BLOB, MOST_SEGMENTS, TREE, Missing, Store
 from sandbox.recorder.trees import FILE, FOLDER, encode
+from sandbox.toolchain import own_program
 from tests import chaos
 from tests.agent.running import ROOT
 
@@ -139,7 +140,7 @@ def bare(repo: Path, tmp_path: Path) -> dict[str, Any]:
 
 def asked(place: dict[str, Any], *, kill_after: float | None = None, **request: Any) -> dict[str, Any] | None:
     """The recorder's answer; None where it was killed before it had one."""
-    argv = [sys.executable, "-I", "-S", "-c", snapshots.START, str(snapshots.RECORDER.parent)]
+    argv = own_program(snapshots.RECORDER.parent, "recorder.program")
     told = json.dumps({"place": place, "request": {"session": "one", **request}}).encode()
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
