@@ -30,7 +30,7 @@ _MOUNTS = [
     "the environment holds an allow-list; no secrets of the caller",
     "no capabilities, kernel parameters read-only",
     "what makes git run programs (hooks, configuration) cannot be changed in any repository of the workspace",
-    "limits on time, output, file size, open files, processes and memory",
+    "limits on time, output, file size, open files, processes, memory and disk",
 ]
 _LANDLOCK = "Landlock stands behind the mounts: no write outside even through a file left open by mistake"
 _SECCOMP = (
@@ -41,7 +41,6 @@ _OPEN = [
     "git repositories made inside the workspace during the session may hold hooks",
     "hard links that lead out of the workspace, where there were some before",
     "unix sockets outside /run, /tmp and home folders that were made after the session began can be reached",
-    "memory in /dev/shm and the other in-memory folders counts for nobody",
 ]
 
 
@@ -51,7 +50,7 @@ _ALONE = [
     "processes signal only each other; what a command leaves running is looked for and ended",
     "the environment holds an allow-list; no secrets of the caller; home and temporary folders are private",
     "no capabilities, no mounts, namespaces, tracing, keyrings, io_uring",
-    "limits on time, output, file size, open files, processes and memory",
+    "limits on time, output, file size, open files, processes, memory and disk",
 ]
 _ALONE_OPEN = [
     "what makes git run programs (hooks, configuration) can be changed; it is looked at after each command",

@@ -30,6 +30,9 @@ class Finding:
     detail: str
     needed: bool = True
     """Whether a run ends with exit code 3 without it."""
+    enforced: tuple[str, ...] = ()
+    not_enforced: tuple[str, ...] = ()
+    """Of the sandbox, in plain words."""
 
 
 def doctor(*, as_json: bool = False) -> int:
@@ -41,6 +44,10 @@ def doctor(*, as_json: bool = False) -> int:
         for finding in findings:
             mark = "ok     " if finding.ok else "missing" if finding.needed else "-      "
             say(f"{mark}  {finding.name:<16}{one_line(finding.detail, 2000)}")
+            for words in finding.enforced:
+                say(f"           + {words}")
+            for words in finding.not_enforced:
+                say(f"           - not enforced: {words}")
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 3
 
 
@@ -76,7 +83,14 @@ async def _sandbox() -> Finding:
                 described = sandbox.describe()
         except SandboxError as problem:
             return Finding("sandbox", False, str(problem))
-    return Finding("sandbox", True, f"{described['mechanism']} ({described.get('program', '')}), holds")
+    program = f" ({described['program']})" if "program" in described else ""
+    return Finding(
+        "sandbox",
+        True,
+        f"tier {described['tier']}: {described['mechanism']}{program}, holds",
+        enforced=tuple(described["enforced"]),
+        not_enforced=tuple(described["not_enforced"]),
+    )
 
 
 def _model() -> Finding:

@@ -195,7 +195,11 @@ def test_doctor_tries_what_it_reports():
     assert findings["python"]["ok"] and findings["git"]["ok"]
     assert findings["sandbox"]["ok"] and "bubblewrap" in findings["sandbox"]["detail"]
     assert done.returncode == (0 if findings["models"]["ok"] else 3)
-    assert "sandbox" in ostro("doctor").stdout
+    [sandbox] = [finding for finding in json.loads(done.stdout) if finding["name"] == "sandbox"]
+    shown = ostro("doctor").stdout
+    assert sandbox["enforced"] and sandbox["not_enforced"]
+    assert all(f"+ {words}\n" in shown for words in sandbox["enforced"])
+    assert all(f"- not enforced: {words}\n" in shown for words in sandbox["not_enforced"])
 
 
 @pytest.mark.parametrize("entry", ["{repo}/bin", "bin", "."])
