@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -300,7 +301,9 @@ async def test_exit_codes(
     assert told[-1].startswith("ostro: Changed since the last checkpoint: a.txt.")
     monkeypatch.chdir(tmp_path)
     assert await asyncio.to_thread(main, ["undo"]) == 3, "not a git repository"
-    Journal.create("20990101-000000-abcdef").close()
+    began = Journal.create("20990101-000000-abcdef")
+    began.close()
     monkeypatch.chdir(repo)
     assert await asyncio.to_thread(main, ["undo", "--force"]) == 0, "one that never began is passed over"
+    shutil.rmtree(began.path.parent)
     assert os.path.exists(find(ran.session))

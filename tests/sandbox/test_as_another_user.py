@@ -49,7 +49,8 @@ def test_the_sandbox_holds_for_nobody(nobodys_home: Path) -> None:
     if python is None or subprocess.run([*BECOME, "test", "-r", __file__], check=False).returncode != 0:
         pytest.skip("nobody can run this Python or read these files; no other one is here")
     ran = subprocess.run(
-        [*BECOME, python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={nobodys_home}/tests",
+        [*BECOME, python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+         f"--basetemp={nobodys_home}/tests",
          *(str(ROOT / "tests" / "sandbox" / suite) for suite in SUITES)],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env={"HOME": str(nobodys_home), "PATH": os.defpath, "CI": "1", "PYTHONDONTWRITEBYTECODE": "1",
