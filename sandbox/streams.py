@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from sandbox.capture import Capture
+from sandbox.errors import SandboxError
 
 CHUNK = 1 << 16
 
@@ -54,16 +55,29 @@ class OutputPipe:
 
 
 @contextlib.contextmanager
+def in_memory(data: bytes) -> Iterator[int]:
+    """A file with this content, to be read from its start. Raises SandboxError where it finds no room."""
+    fd = os.memfd_create("ostro")
+    try:
+        try:
+            with os.fdopen(fd, "wb", closefd=False) as file:
+                file.write(data)
+        except OSError as problem:
+            raise SandboxError(f"The sandbox could not be given its work ({problem.strerror}).") from None
+        os.lseek(fd, 0, os.SEEK_SET)
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
 def standard_input(data: bytes | None) -> Iterator[int]:
     """A file holding `data`: unlike a pipe it needs nobody to feed it. Without any, /dev/null."""
-    if data is None:
-        fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    else:
-        fd = os.memfd_create("ostro")
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
-        os.lseek(fd, 0, os.SEEK_SET)
+    if data is not None:
+        with in_memory(data) as fd:
+            yield fd
+        return
+    fd = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield fd
     finally:

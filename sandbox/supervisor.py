@@ -20,6 +20,7 @@ from sandbox.inside import serve
 from sandbox.inside.ports import QUESTION
 from sandbox.limits import Limits
 from sandbox.policy import Mount, Pin, Policy
+from sandbox.streams import in_memory
 from sandbox.toolchain import own_program
 
 INSIDE = Path(__file__).with_name("inside")
@@ -56,7 +57,8 @@ class Supervisor:
         place = INSIDE_THERE if isinstance(mechanism, Bubblewrap) else INSIDE
         policy = policy.with_mounts(Mount(INSIDE, place))
         python = own_program(place.parent, "inside.serve", str(there.fileno()))
-        with contextlib.closing(there), _in_memory("\0".join(mechanism.arguments(policy))) as options:
+        arguments = os.fsencode("\0".join(mechanism.arguments(policy)))
+        with contextlib.closing(there), in_memory(arguments) as options:
             process = await asyncio.create_subprocess_exec(
                 *mechanism.around(options), *python,
                 stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
@@ -95,8 +97,11 @@ class Supervisor:
         }
         channel, there = socket.socketpair()
         try:
-            with contextlib.closing(there), _in_memory(json.dumps(request)) as file:
+            with contextlib.closing(there), in_memory(json.dumps(request).encode()) as file:
                 self._send([file, *streams, there.fileno()])
+        except SandboxError:
+            channel.close()
+            raise
         except OSError:
             channel.close()
             raise SandboxError("The sandbox has ended, so the command was not run.") from None
@@ -120,7 +125,7 @@ class Supervisor:
     async def _greet(self, settings: Mapping[str, Any]) -> None:
         answer = b""
         try:
-            with _in_memory(json.dumps(settings)) as file:
+            with in_memory(json.dumps(settings).encode()) as file:
                 self._send([file])
             self._control.setblocking(False)
             hears = asyncio.get_running_loop().sock_recv(self._control, 16)
@@ -221,19 +226,6 @@ class Command:
         self._ended.set_result(told)
         self._loop.remove_reader(self._channel)
         self._channel.close()
-
-
-@contextlib.contextmanager
-def _in_memory(text: str):
-    """A file with this content, to be read from its start."""
-    fd = os.memfd_create("ostro")
-    try:
-        with os.fdopen(fd, "wb", closefd=False) as file:
-            file.write(os.fsencode(text))
-        os.lseek(fd, 0, os.SEEK_SET)
-        yield fd
-    finally:
-        os.close(fd)
 
 
 async def _drain(stream: asyncio.StreamReader | None) -> None:
