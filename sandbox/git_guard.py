@@ -3,7 +3,8 @@
 Hooks, filters, pagers and the like are named by a repository's configuration, and that by a few files. What
 exists of them is bound read-only, so that no command can change it. What does not exist cannot be bound
 without leaving something in the user's repository, so that a command can make it: it is gone again before the
-command's result is seen. A repository made anew during the session may hold what it likes; it is reported.
+command's result is seen. So is a link in a git folder that was not there before, for git would write through
+it. A repository made anew during the session may hold what it likes; it is reported.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from sandbox.errors import SandboxError
 from sandbox.policy import Pin
@@ -32,8 +33,8 @@ class Guarded:
 
     path: str
     is_pointer: bool
-    starters: frozenset[str]
-    """Those of STARTERS that were there."""
+    there: frozenset[str]
+    """Those of STARTERS, and the links, that were there, relative to the git folder."""
     content: str
     """A digest of them all."""
 
@@ -57,14 +58,19 @@ def survey(root: Path) -> list[Guarded]:
 def pins(source: Path, root: Path, guarded: Iterable[Guarded]) -> list[Pin]:
     """What to hold fast in the tree at `source`, which commands see at `root`.
 
-    A git folder is bound onto itself, for a mount point cannot be renamed away and replaced; what of it makes
-    git run programs is read-only, also what the user makes there later.
+    A git folder is bound onto itself, for a mount point cannot be renamed away and replaced, and so is every
+    folder above it, which would take it along; what of it makes git run programs is read-only, also what the
+    user makes there later.
     """
     made: list[Pin] = []
+    held: set[Path] = set()
     for place in guarded:
         here, there = source / place.path, root / place.path
         if not os.path.lexists(here) or here.is_symlink():
             continue
+        above = [root / folder for folder in reversed(PurePath(place.path).parents[:-1])]
+        made += [Pin(folder, writable=True) for folder in above if folder not in held]
+        held.update((*above, there))
         if place.is_pointer or any((here / name).is_symlink() for name in ("info", *STARTERS)):
             made.append(Pin(there))
             continue
@@ -81,22 +87,49 @@ def intruders(source: Path, guarded: Iterable[Guarded]) -> list[str]:
         f"{place.path}/{name}"
         for place in guarded
         if not place.is_pointer
-        for name in STARTERS
-        if name not in {"hooks", *place.starters} and os.path.lexists(source / place.path / name)
+        for name in sorted(_actors(source / place.path) - {"hooks", *place.there})
     ]
 
 
 def changed_since(source: Path, guarded: Iterable[Guarded]) -> list[str]:
-    """Git folders whose starters are not what they were, relative to the workspace."""
-    return [place.path for place in guarded if _look(source, place.path).content != place.content]
+    """Git folders in which git acts on something else than it did, relative to the workspace."""
+    changed = []
+    for place in guarded:
+        now = _look(source, place.path)
+        if now.content != place.content or not now.there <= place.there:
+            changed.append(place.path)
+    return changed
 
 
 def _look(root: Path, path: str) -> Guarded:
     place = root / path
     if not place.is_dir():
         return Guarded(path, True, frozenset(), _digest([place]))
-    there = [name for name in STARTERS if os.path.lexists(place / name)]
-    return Guarded(path, False, frozenset(there), _digest(place / name for name in STARTERS))
+    return Guarded(path, False, frozenset(_actors(place)), _digest(place / name for name in STARTERS))
+
+
+def _actors(folder: Path) -> set[str]:
+    """What of a git folder git acts on: its starters, and what it would write through.
+
+    Links among the objects themselves are only read; further git folders in it are looked at on their own.
+    """
+    found = {name for name in STARTERS if os.path.lexists(folder / name)}
+    waiting = [""]
+    while waiting:
+        here = waiting.pop()
+        try:
+            with os.scandir(folder / here) as entries:
+                for entry in entries:
+                    name = f"{here}{entry.name}"
+                    if entry.is_dir(follow_symlinks=False):
+                        if here != "objects/" and not (here == "" and name in {"hooks", *_IN_GIT}):
+                            waiting.append(f"{name}/")
+                    elif entry.is_symlink():
+                        # What is reached through it is no more than the link itself.
+                        found = {other for other in found if not other.startswith(f"{name}/")} | {name}
+        except OSError:  # it has gone meanwhile
+            continue
+    return found
 
 
 def _digest(starters: Iterable[Path]) -> str:

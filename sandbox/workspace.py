@@ -28,7 +28,12 @@ from sandbox.toolchain import workspace_venvs
 NOTHING = Path("/dev/null")
 LENT_INSIDE = Path("/run/ostro/lent")
 ASIDE = ".ostro-aside"
-MOVE_ASIDE = 'for i in "$@"; do [ "$i" = "$1" ] || { rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; }; done'
+MOVE_ASIDE = """
+for i in "$@"; do
+    [ "$i" = "$1" ] && continue
+    if [ -L "$i" ]; then rm -f -- "$i"; else rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; fi
+done
+"""
 
 
 @dataclass(eq=False)
@@ -132,7 +137,7 @@ class Workspace:
     async def _without_intruders(self) -> str:
         """Renames what would make git run programs and was not there before; a line that says so.
 
-        Not deleted: the user may have made it meanwhile.
+        Not deleted: the user may have made it meanwhile. Of a link, the line says all there is to it.
         """
         if self._room.launcher.mechanism is None:
             return ""
@@ -141,16 +146,23 @@ class Workspace:
         found = intruders(self._source, self._room.guarded)
         if not found:
             return ""
+        told = {path: _link(self._source / path) for path in found}
         # Inside, because a path in the repository may lead anywhere by now.
         free = {self.root / path for path in found}
-        policy = replace(self._policy, pins=tuple(pin for pin in self._policy.pins if pin.path not in free))
+        held = tuple(pin for pin in self._policy.pins if free.isdisjoint((pin.path, *pin.path.parents)))
+        policy = replace(self._policy, pins=held)
         aside = ["/bin/sh", "-c", MOVE_ASIDE, "sh", ASIDE, *found]
         await self._room.launcher.run(policy, aside, cwd=self.root, limits=self._room.limits)
         if left := intruders(self._source, self._room.guarded):
             raise SandboxError(
                 f"A command made {left[0]}, which git would act on; remove it before you run git."
             )
-        return f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(found)}]\n"
+        said = ""
+        if links := [f"{path} -> {target}" for path, target in told.items() if target]:
+            said += f"\n[removed, because git would follow it: {', '.join(links)}]\n"
+        if files := [path for path, target in told.items() if not target]:
+            said += f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(files)}]\n"
+        return said
 
     def lend(self, name: str, content: bytes) -> Path:
         """Lays a file of Ostro's where programs inside can read it, and says where that is for them."""
@@ -345,6 +357,14 @@ def _stopped(done: Finished, limits: Limits) -> str:
     if done.exit_code == 128 + signal.SIGXFSZ:
         return f"\n[stopped, because a file grew over {limits.file_bytes >> 20} MiB]\n"
     return ""
+
+
+def _link(path: Path) -> str:
+    """Where a symbolic link leads; "" for anything else."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _entries(found: list[list[Any]]) -> list[Entry]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import asyncio
+import os
+import shutil
+import subprocess
+from functools import partial
+from pathlib import Path, PurePath
 
 import pytest
 
@@ -80,6 +85,56 @@ async def test_nothing_makes_git_run_programs(
     before = starters(nested, folder)
     await box.workspace.run(["sh", "-c", f"G={folder}; {ATTACKS[attack]}"])
     assert (starters(nested, folder) != before) is bare
+
+
+@pytest.mark.parametrize("folder", [folder for folder in GIT_FOLDERS if "/" in folder])
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_no_folder_above_is_moved_away(
+    nested: Path, open_sandbox: Opener, folder: str, bare: bool
+) -> None:
+    """Each in its turn, and what stood there made anew with a hook in it."""
+    box = await open_sandbox(unsafe=bare)
+    above = [str(place) for place in PurePath(folder).parents][:-1]
+    for place in above:
+        if place == ".git":
+            continue
+        before = starters(nested, folder)
+        hook = f"{folder}/hooks/pre-commit"
+        moving = f"mv {place} {place}-moved && cp -r {place}-moved {place}; echo {place} > {hook}"
+        await box.workspace.run(["sh", "-c", moving])
+        assert (starters(nested, folder) != before) is bare
+        assert (nested / f"{place}-moved").exists() is bare
+
+
+WRITTEN_THROUGH = {
+    "the message of a commit": ("COMMIT_EDITMSG", "git commit -q --allow-empty -m x"),
+    "the log of HEAD": ("logs/HEAD", "git commit -q --allow-empty -m x"),
+    "the index": ("index", "echo >> README.md; git add README.md"),
+    "packed refs": ("packed-refs", "git pack-refs --all"),
+    "a folder of refs": ("refs/tags", "git tag x"),
+}
+
+
+@pytest.mark.parametrize("name", WRITTEN_THROUGH)
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_no_link_leads_the_users_git_out(
+    repo: Path, outside: Path, open_sandbox: Opener, name: str, bare: bool
+) -> None:
+    place, script = WRITTEN_THROUGH[name]
+    box = await open_sandbox(unsafe=bare)
+    target = outside.parent if place == "refs/tags" else outside
+    if place == "index":  # what is written through is read first
+        shutil.copy(repo / ".git" / "index", outside)
+    else:
+        outside.write_text("")
+    before = {path.name: path.read_bytes() for path in outside.parent.iterdir()}
+    done = await box.workspace.run(["sh", "-c", f"rm -rf .git/{place}; ln -s {target} .git/{place}"])
+    identity = {f"GIT_{who}_{what}": "t" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
+    git_of_the_user = partial(subprocess.run, cwd=repo, env={**os.environ, **identity}, check=False)
+    await asyncio.to_thread(git_of_the_user, ["sh", "-c", script])
+    assert ({path.name: path.read_bytes() for path in outside.parent.iterdir()} != before) is bare
+    if not bare:
+        assert f"[removed, because git would follow it: .git/{place} -> {target}]" in done.output
 
 
 @pytest.mark.parametrize("pointer", ["libs/module/.git", "trees/linked/.git"])
