@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.policy import Policy
+from sandbox.seccomp import program
 
 LEAST_LANDLOCK = 6
 """The first version that keeps a command from signalling others, and from abstract sockets."""
@@ -55,12 +56,15 @@ class Alone:
 
     def settings(self, policy: Policy) -> dict[str, Any]:
         """For the supervisor."""
+        filter = self.seccomp
+        if policy.restores:
+            filter = program(sockets=False, set_user_id=True) or filter
         return {
             "rooms": False,
             "landlock": True,
             "readable": self._readable(policy),
             "writable": self._writable(policy),
-            "filter": self.seccomp.hex(),
+            "filter": filter.hex(),
         }
 
     def _readable(self, policy: Policy) -> list[str]:

@@ -155,7 +155,7 @@ class Launcher:
 
     def _key(self, policy: Policy) -> tuple[object, ...]:
         """What is the same in one sandbox; the environment and the pins belong to the command."""
-        return policy.root, policy.hidden, policy.masked, policy.readable, policy.mounts
+        return policy.root, policy.hidden, policy.masked, policy.readable, policy.mounts, policy.restores
 
     async def _take_down(self, standing: asyncio.Task[Supervisor] | None) -> None:
         if standing is None:

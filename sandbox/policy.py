@@ -74,6 +74,8 @@ class Policy:
     """The workspace, then what lies on it, in order."""
     pins: tuple[Pin, ...] = field(default=())
     """On top of all mounts, in order; one that does not exist is left out."""
+    restores: bool = False
+    """Whether only Ostro's recorder runs under it, which puts files back with every permission they had."""
 
     @property
     def writable(self) -> list[Path]:

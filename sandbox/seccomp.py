@@ -20,13 +20,17 @@ KILL = 0x80000000
 ERRNO = 0x00050000
 
 _LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
-_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
+_NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, tuple(range(16, 64, 8))
 """Offsets in `struct seccomp_data`; of an argument, the low half of a little-endian machine."""
 
 NEW_NAMESPACES = 0x7E020000
 """CLONE_NEWNS, CGROUP, UTS, IPC, USER, PID, NET; the flag for time is no flag of clone(2)."""
 FAMILIES = {"unix": 1, "inet": 2, "inet6": 10, "netlink": 16}
 """Sockets that may be made. The network namespace has but a loopback; netlink lists its addresses."""
+SET_USER_ID = 0o4000
+"""S_ISUID: who starts such a program, inside or outside, has the rights of its owner."""
+CREATES = 0o100 | 0o20000000
+"""O_CREAT, __O_TMPFILE: with one of them, a call that opens a file takes a mode."""
 TERMINAL_INPUT = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C}
 """They type into a terminal that is shared with the caller."""
 
@@ -42,6 +46,10 @@ class Machine:
     socket: int
     socketpair: int
     ioctl: int
+    modes: dict[str, tuple[int, int]]
+    """Calls that set a file's mode, with the place of it among their arguments."""
+    opens: dict[str, tuple[int, int, int]]
+    """Calls that may make a file, with the places of their flags and of the mode."""
     foreign_from: int | None = None
     """Numbers from here on are of another calling convention."""
 
@@ -52,7 +60,7 @@ _NEW = {
     "process_madvise": 440, "mount_setattr": 442, "quotactl_fd": 443, "open_tree_attr": 467,
 }  # fmt: skip
 """The same on every processor, as all calls since Linux 5.0 are."""
-_CLONE3 = 435
+_CLONE3, _OPENAT2 = 435, 437
 
 MACHINES = {
     "x86_64": Machine(
@@ -69,6 +77,11 @@ MACHINES = {
             "finit_module": 313, "kexec_file_load": 320, "bpf": 321, "userfaultfd": 323,
         },
         clone=56, socket=41, socketpair=53, ioctl=16, foreign_from=0x40000000,
+        modes={
+            "creat": (85, 1), "chmod": (90, 1), "fchmod": (91, 1), "mknod": (133, 1), "mknodat": (259, 2),
+            "fchmodat": (268, 2), "fchmodat2": (452, 2),
+        },
+        opens={"open": (2, 1, 2), "openat": (257, 2, 3)},
     ),
     "aarch64": Machine(
         architecture=0xC00000B7,
@@ -83,41 +96,61 @@ MACHINES = {
             "kcmp": 272, "finit_module": 273, "bpf": 280, "userfaultfd": 282, "kexec_file_load": 294,
         },
         clone=220, socket=198, socketpair=199, ioctl=29,
+        modes={"mknodat": (33, 2), "fchmod": (52, 1), "fchmodat": (53, 2), "fchmodat2": (452, 2)},
+        opens={"openat": (56, 2, 3)},
     ),
 }  # fmt: skip
 
 
-def program(machine: str | None = None, *, sockets: bool = True) -> bytes | None:
+def program(machine: str | None = None, *, sockets: bool = True, set_user_id: bool = False) -> bytes | None:
     """The filter as an array of `struct sock_filter`; None for a processor whose calls are not known here.
 
-    Without `sockets` only connected pairs can be made.
+    Without `sockets` only connected pairs can be made. With `set_user_id` a file may be given that bit, as
+    Ostro's own program does that puts files back as they were.
     """
     if not sys.platform.startswith("linux") or sys.byteorder != "little" or sys.maxsize < 1 << 32:
         return None
     known = MACHINES.get(machine or platform.machine())
-    return None if known is None else b"".join(struct.pack("<HBBI", *step) for step in _steps(known, sockets))
+    if known is None:
+        return None
+    steps = _steps(known, sockets, set_user_id)
+    return b"".join(struct.pack("<HBBI", *step) for step in steps)
 
 
 Step = tuple[int, int, int, int]
 """Code, steps to jump where the test holds, and where not, operand."""
 
 
-def _steps(machine: Machine, sockets: bool) -> list[Step]:
+def _steps(machine: Machine, sockets: bool, set_user_id: bool) -> list[Step]:
     steps: list[Step] = [(_LOAD, 0, 0, _ARCHITECTURE), (_EQUAL, 1, 0, machine.architecture), _answer(KILL)]
     steps.append((_LOAD, 0, 0, _NUMBER))
     if machine.foreign_from is not None:
         steps += _when((_AT_LEAST, machine.foreign_from), KILL)
     for number in sorted(machine.denied.values()):
         steps += _when((_EQUAL, number), ERRNO | errno.EPERM)
-    # Its flags lie in memory, where a filter cannot look; the C library then uses clone.
-    steps += _when((_EQUAL, _CLONE3), ERRNO | errno.ENOSYS)
-    steps += _of(machine.clone, _FIRST, _when((_ANY_BIT, NEW_NAMESPACES), ERRNO | errno.EPERM))
+    # Their flags lie in memory, where a filter cannot look; who hears that they are missing uses older ones.
+    for number in (_CLONE3,) if set_user_id else (_CLONE3, _OPENAT2):
+        steps += _when((_EQUAL, number), ERRNO | errno.ENOSYS)
+    steps += _of(machine.clone, 0, _when((_ANY_BIT, NEW_NAMESPACES), ERRNO | errno.EPERM))
     families = sorted(FAMILIES.values())
     for number, allowed in ((machine.socket, families if sockets else []), (machine.socketpair, families)):
-        steps += _of(number, _FIRST, _unless(allowed, ERRNO | errno.EAFNOSUPPORT))
+        steps += _of(number, 0, _unless(allowed, ERRNO | errno.EAFNOSUPPORT))
     typing = [_when((_EQUAL, request), ERRNO | errno.EPERM) for request in TERMINAL_INPUT.values()]
-    steps += _of(machine.ioctl, _SECOND, [step for rule in typing for step in rule])
+    steps += _of(machine.ioctl, 1, [step for rule in typing for step in rule])
+    if not set_user_id:
+        steps += _no_set_user_id(machine)
     return [*steps, _answer(ALLOW)]
+
+
+def _no_set_user_id(machine: Machine) -> list[Step]:
+    steps: list[Step] = []
+    denied = _when((_ANY_BIT, SET_USER_ID), ERRNO | errno.EPERM)
+    for number, mode in machine.modes.values():
+        steps += _of(number, mode, denied)
+    for number, flags, mode in machine.opens.values():
+        with_mode = [(_LOAD, 0, 0, _ARGUMENTS[mode]), *denied]
+        steps += _of(number, flags, [(_ANY_BIT, 0, len(with_mode), CREATES), *with_mode])
+    return steps
 
 
 def _answer(action: int) -> Step:
@@ -136,5 +169,5 @@ def _unless(values: list[int], action: int) -> list[Step]:
 
 def _of(number: int, argument: int, rules: list[Step]) -> list[Step]:
     """The rules on an argument of one call; any other call goes past them, the call itself on to the end."""
-    body = [(_LOAD, 0, 0, argument), *rules, (_LOAD, 0, 0, _NUMBER)]
+    body = [(_LOAD, 0, 0, _ARGUMENTS[argument]), *rules, (_LOAD, 0, 0, _NUMBER)]
     return [(_EQUAL, 0, len(body), number), *body]

@@ -13,6 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,7 @@ class Snapshots:
         self._in_store = STORE_INSIDE if inside else store.folder
         self._in_index = INDEX_INSIDE if inside else index
         self._in_recorder = RECORDER_INSIDE if inside else RECORDER
-        self.policy = policy.with_mounts(
+        self.policy = replace(policy, restores=True).with_mounts(
             Mount(RECORDER, self._in_recorder),
             Mount(store.folder, self._in_store, writable=True),
             Mount(index, self._in_index, writable=True),

@@ -40,12 +40,36 @@ def machine(request: pytest.FixtureRequest) -> tuple[bytes, seccomp.Machine]:
 
 def test_every_denied_call_is_denied_and_no_other_call(machine: tuple[bytes, seccomp.Machine]) -> None:
     program, known = machine
-    special = {known.clone, known.socket, known.socketpair, known.ioctl, 435}
+    special = {known.clone, known.socket, known.socketpair, known.ioctl, 435, 437}
     for number in range(600):
         if number in special:
             continue
         expected = ERRNO | errno.EPERM if number in known.denied.values() else ALLOW
         assert verdict(program, known.architecture, number) == expected, number
+
+
+MAKE, LOOK, TEMPORARY = 0o102, 0o2, 0o20200002
+
+
+def test_no_file_is_given_the_set_user_id_bit(machine: tuple[bytes, seccomp.Machine]) -> None:
+    program, known = machine
+    recorders = seccomp.program("x86_64" if known.foreign_from else "aarch64", set_user_id=True)
+    assert recorders is not None
+    denied = ERRNO | errno.EPERM
+    for number, mode in known.modes.values():
+        for bits, expected in ((0o4755, denied), (0o104755, denied), (0o755, ALLOW), (0o2775, ALLOW)):
+            arguments = [0] * mode + [bits]
+            assert verdict(program, known.architecture, number, *arguments) == expected
+            assert verdict(recorders, known.architecture, number, *arguments) == ALLOW
+    for number, flags, mode in known.opens.values():
+        for how, bits, expected in (
+            (MAKE, 0o4755, denied), (TEMPORARY, 0o4755, denied), (LOOK, 0o4755, ALLOW), (MAKE, 0o755, ALLOW),
+        ):  # fmt: skip
+            arguments = [0o7777] * 6
+            arguments[flags], arguments[mode] = how, bits
+            assert verdict(program, known.architecture, number, *arguments) == expected
+    assert verdict(program, known.architecture, 437) == ERRNO | errno.ENOSYS
+    assert verdict(recorders, known.architecture, 437) == ALLOW
 
 
 def test_clone_makes_threads_and_processes_but_no_namespaces(machine: tuple[bytes, seccomp.Machine]) -> None:
