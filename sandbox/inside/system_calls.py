@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from collections.abc import Iterable
 
 NEW_MOUNTS, NEW_IPC, NEW_PROCESSES = 0x00020000, 0x08000000, 0x20000000
 """CLONE_NEWNS, CLONE_NEWIPC, CLONE_NEWPID."""
@@ -17,6 +18,8 @@ SET_SUBREAPER, SET_NO_NEW_PRIVILEGES, AMBIENT = 36, 38, 47
 C = ctypes.CDLL(None, use_errno=True)
 _OPEN = 437
 _MOST_CAPABILITIES = 64
+_IN_MEMORY = {0x01021994, 0x858458F6}
+"""TMPFS_MAGIC, RAMFS_MAGIC"""
 _THIRD_VERSION = 0x20080522
 _NO_LINKS = 0x02 | 0x04
 """RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS"""
@@ -71,6 +74,16 @@ def open_place(path: str) -> int:
     how = _HowToOpen(os.O_PATH | os.O_CLOEXEC, 0, _NO_LINKS)
     size = ctypes.c_size_t(ctypes.sizeof(how))
     return _checked(C.syscall(ctypes.c_long(_OPEN), -1, os.fsencode(path), ctypes.byref(how), size), path)
+
+
+def in_memory(paths: Iterable[str]) -> list[str]:
+    """Those that lie on file systems in memory, one path of each."""
+    found: dict[int, str] = {}
+    about = (ctypes.c_long * 32)()  # struct statfs, which begins with the kind
+    for path in paths:
+        if C.statfs(os.fsencode(path), about) == 0 and about[0] & 0xFFFFFFFF in _IN_MEMORY:
+            found.setdefault(os.stat(path).st_dev, path)
+    return list(found.values())
 
 
 def _checked(result: int, about: str | None = None) -> int:

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import os
 
-from .namespaces import SHARED_MEMORY
-
 INTERVAL = 0.1
 """Seconds between two looks."""
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -28,15 +26,6 @@ def exceeded(limits: dict[str, int], processes: list[int], shared: int) -> str:
     if memory > limits["memory_bytes"]:
         return f"its processes used more than {limits['memory_bytes'] >> 20} MiB of memory"
     return ""
-
-
-def shared_memory() -> int:
-    """Bytes in the command's own /dev/shm, which belong to no process."""
-    try:
-        status = os.statvfs(SHARED_MEMORY)
-    except OSError:
-        return 0
-    return (status.f_blocks - status.f_bfree) * status.f_frsize
 
 
 def in_namespace() -> list[int]:

@@ -323,6 +323,35 @@ async def test_the_disk_is_not_filled(open_sandbox: Opener, filler: str) -> None
     assert not done.timed_out
 
 
+UNNAMED = {
+    "files without a name": "fd = os.memfd_create('x')\nfor _ in range(200): os.write(fd, b'x' * (1 << 20))",
+    "one open, then sent away": """
+fd = os.memfd_create('x')
+for _ in range(200): os.write(fd, b'x' * (1 << 20))
+a, b = socket.socketpair()
+socket.send_fds(a, [b'x'], [fd])
+os.close(fd)""",
+    "a shared mapping": "m = mmap.mmap(-1, 200 << 20)\nfor at in range(0, 200 << 20, 4096): m[at] = 1",
+}
+
+
+@pytest.mark.parametrize("what", UNNAMED)
+async def test_memory_that_is_no_processs_own_counts(open_sandbox: Opener, what: str) -> None:
+    box = await open_sandbox(limits=Limits(memory_bytes=100 << 20))
+    program = f"import mmap, os, socket, time\n{UNNAMED[what]}\ntime.sleep(20)"
+    done = await box.workspace.run([os.path.realpath(sys.executable), "-c", program], seconds=20)
+    assert "more than 100 MiB of memory]" in done.output
+    assert not done.timed_out
+
+
+async def test_files_in_memory_can_be_laid_nowhere_else(box: Sandbox) -> None:
+    """/dev is in memory; what could be written there would stay until the session ends."""
+    said = await shell(
+        box, "echo x > /dev/left; mkdir /dev/left; mkfifo /dev/pts/left; ls /dev; echo > /dev/null"
+    )
+    assert "left" not in said.splitlines()
+
+
 async def test_shared_memory_counts_and_is_gone_afterwards(open_sandbox: Opener) -> None:
     box = await open_sandbox(limits=Limits(memory_bytes=100 << 20))
     done = await box.workspace.run(["sh", "-c", "head -c 200000000 /dev/zero > /dev/shm/f; sleep 20"])
