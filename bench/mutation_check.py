@@ -109,7 +109,7 @@ def make(change: Change, tree: Path) -> None:
     file = tree / "sandbox" / change.file
     text = file.read_text()
     if (count := text.count(change.text)) != 1:
-        raise Stale(f"sandbox/{change.file} has {change.text!r} {count} times: correct bench/protections.py.")
+        raise Stale(f"sandbox/{change.file} has {change.text!r} {count} times: correct bench/protections/.")
     file.write_text(text.replace(change.text, change.instead))
 
 
@@ -161,10 +161,9 @@ class Check:
 def fingerprint() -> str:
     """Of all that the results depend on."""
     digest = hashlib.sha256()
-    for file in sorted(
-        [*ROOT.glob("sandbox/**/*.py"), *ROOT.glob("tests/sandbox/*.py"), ROOT / "bench/protections.py"]
-    ):
-        digest.update(file.read_bytes())
+    for folder in ("sandbox", "tests/sandbox", "bench/protections"):
+        for file in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(file.read_bytes())
     return digest.hexdigest()
 
 

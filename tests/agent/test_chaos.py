@@ -1,4 +1,4 @@
-"""A slice of `python -m bench.chaos`: six calamities, one run each."""
+"""A slice of `python -m bench.chaos`: four calamities, one run each."""
 
 from __future__ import annotations
 

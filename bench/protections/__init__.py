@@ -1,0 +1,26 @@
+"""Every protection of the sandbox: how to take it out, what else covers the same, which tests are to notice.
+
+A change is a text of a file that is there exactly once, and what stands there instead. `remove` takes the
+protection out; `others_off` switches off the layers that would hold in its place, so that a test which still
+passes has not looked. `bench.mutation_check` runs the table.
+
+Not in it, because no test could tell: the host name's namespace and that of control groups (without
+capabilities neither gives anything away), the demand for a user namespace (without one the supervisor refuses
+to start, see "user namespace of its own"), and the sandbox's own namespace for processes (without it the
+kernel lets nobody mount a /proc).
+"""
+
+from __future__ import annotations
+
+from bench.protections.changing import NO_PROBE, Change, Protection
+from bench.protections.confinement import FILTERED, LANDLOCK, LIMITED, RIGHTS
+from bench.protections.files import GUARDED, SERVED
+from bench.protections.probed import PROBED
+from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
+
+__all__ = ["NO_PROBE", "PROTECTIONS", "Change", "Protection"]
+
+PROTECTIONS = (
+    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *LIMITED, *GUARDED, *SERVED,
+    *PROBED,
+)  # fmt: skip

@@ -1,0 +1,68 @@
+"""How a protection is taken out: changes of the source, and layers that cover for others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Change:
+    file: str
+    """Relative to `sandbox/`."""
+    text: str
+    instead: str
+
+
+@dataclass(frozen=True)
+class Protection:
+    name: str
+    remove: tuple[Change, ...]
+    tests: tuple[str, ...]
+    """What pytest is told: files of `tests/sandbox/`, with `::test` or `::test[parameter]` behind."""
+    others_off: tuple[Change, ...] = ()
+    probe: bool = False
+    """Whether the probe stays on: elsewhere it would refuse the sandbox before any test had looked."""
+
+
+BOX, WRAP, POLICY, LAUNCH = "box.py", "bubblewrap.py", "policy.py", "launcher.py"
+OUTSIDE, GUARD, WORKSPACE, FILTER = "supervisor.py", "git_guard.py", "workspace.py", "seccomp.py"
+ROOMS, CONFINE, KEEPER, SERVE = (f"inside/{name}.py" for name in ("namespaces", "confine", "keeper", "serve"))
+USAGE, MEMORY, DISK, PROBE = (f"inside/{name}.py" for name in ("usage", "memory", "disk", "probe"))
+SERVER, TREE = (f"inside/{name}.py" for name in ("file_server", "tree"))
+CALLS, CHAIN, SCRATCH, CAPTURE = "inside/system_calls.py", "toolchain.py", "scratch.py", "capture.py"
+
+ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_guard.py", "test_layers.py"
+COMMANDS, FILES, CALLED, TRIED = "test_commands.py", "test_files.py", "test_seccomp.py", "test_probe.py"
+PROCESSES = "test_attack_processes.py"
+
+# Layers that cover for others.
+
+NO_PROBE = Change(BOX, "return set(done.stdout.text().splitlines()) - tolerated", "return set()")
+NO_LANDLOCK = Change(BOX, "[True, False] if landlock_version() >= LEAST_VERSION else [False]", "[False]")
+NO_FILTER = Change(BOX, "list(dict.fromkeys([seccomp.program(), None]))", "[None]")
+WRITABLE_ROOT = Change(WRAP, '["--ro-bind", "/", "/", "--dev"', '["--bind", "/", "/", "--dev"')
+SHOWN_ENVIRONMENT = Change(OUTSIDE, "env={},", "env=None,")
+NOT_CLEARED = Change(WRAP, '[*args, "--clearenv", "--chdir", "/"]', '[*args, "--chdir", "/"]')
+DUMPABLE = Change(CONFINE, "prctl(SET_DUMPABLE, 0)", "pass")
+SHARED_PROCESSES = Change(
+    ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_MOUNTS | NEW_IPC)"
+)
+SHARED_IPC = Change(
+    ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_PROCESSES | NEW_MOUNTS)"
+)
+PRIVILEGES = Change(CONFINE, "prctl(SET_NO_NEW_PRIVILEGES, 1)", "pass")
+ROOT_IS_ROOT = Change(CONFINE, "prctl(SET_SECURE_BITS, _ROOT_IS_NOBODY)", "pass")
+BOUNDING = Change(CALLS, "prctl(DROP_FROM_BOUND, capability)", "pass")
+AMBIENT_KEPT = Change(CONFINE, "prctl(AMBIENT, _CLEAR_AMBIENT)", "pass")
+HELD = Change(CALLS, "    _checked(C.capset(", "    (C.capget(")
+OUTER_SESSION = Change(OUTSIDE, "start_new_session=True,", "start_new_session=False,")
+WRAPS_SESSION = Change(WRAP, '"--new-session", ', "")
+FIRST_SESSION = Change(KEEPER, "os.setsid()\n        if not rooms", "if not rooms")
+COMMAND_SESSION = Change(KEEPER, "os.setsid()\n        os.chdir", "os.chdir")
+KEEPER_LEAKS = Change(KEEPER, 'os.closerange(3, os.sysconf("SC_OPEN_MAX"))', "pass")
+DEAF_SUPERVISOR = Change(SERVE, "        for fd in given:\n            os.close(fd)\n", (
+    '        for fd in given:\n            os.close(fd)\n    __import__("time").sleep(8)\n'
+))  # fmt: skip
+DEAF_KEEPER = Change(
+    KEEPER, "poll.unregister(channel)\n            os.kill(first, watch.order)", "poll.unregister(channel)"
+)

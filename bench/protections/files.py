@@ -1,0 +1,89 @@
+"""What is held of the workspace's files: git's own, and paths that a tool names."""
+
+from __future__ import annotations
+
+from bench.protections.changing import (
+    ATTACKS,
+    CALLS,
+    FILES,
+    GIT,
+    GUARD,
+    LAYERS,
+    SERVER,
+    TREE,
+    WORKSPACE,
+    Change,
+    Protection,
+)
+from sandbox.git_guard import STARTERS
+
+
+def _starter(name: str) -> Change:
+    text = "STARTERS = (" + ", ".join(f'"{starter}"' for starter in STARTERS) + ")"
+    return Change(GUARD, text, text.replace(f'"{name}"', '"no-such"'))
+
+
+GUARDED = (
+    Protection("pin of a git folder", (
+        Change(GUARD, "made.append(Pin(there, writable=True))", "pass"),
+    ), (f"{GIT}::test_nothing_makes_git_run_programs", f"{ATTACKS}::test_git_hooks_and_configuration_stay")),
+    Protection("pins of the folders above", (
+        Change(GUARD, "for folder in above if folder not in held]", "for folder in ()]"),
+    ), (f"{GIT}::test_no_folder_above_is_moved_away",)),
+    Protection("links in a git folder", (
+        Change(GUARD, "if not other.startswith(f\"{name}/\")} | {name}", "}"),
+    ), (f"{GIT}::test_no_link_leads_the_users_git_out",)),
+    *(
+        Protection(f"pin of {name}", (_starter(name),), (f"{GIT}::test_nothing_makes_git_run_programs",))
+        for name in STARTERS
+    ),
+    Protection("pins are read-only", (
+        Change(GUARD, "made += [Pin(there / name) for name in STARTERS]",
+               "made += [Pin(there / name, writable=True) for name in STARTERS]"),
+    ), (f"{ATTACKS}::test_git_hooks_and_configuration_stay",)),
+    Protection("pin of pointers and linked starters", (
+        Change(GUARD, "made.append(Pin(there))\n", "pass\n"),
+    ), (f"{GIT}::test_pointers_stay", f"{ATTACKS}::test_linked_hooks_are_protected_too")),
+    Protection("hooks folder where there is none", (
+        Change(GUARD, '(here / "hooks").mkdir(exist_ok=True)', "pass"),
+    ), (f"{ATTACKS}::test_hooks_cannot_be_made_where_there_are_none",)),
+    Protection("no links on the way to a pin", (
+        Change(CALLS, "os.O_PATH | os.O_CLOEXEC, 0, _NO_LINKS", "os.O_PATH | os.O_CLOEXEC, 0, 0"),
+    ), (f"{LAYERS}::test_a_pin_that_cannot_be_made_is_an_error",)),
+    Protection("intruders are renamed", (
+        Change(WORKSPACE, "    if not found:\n", "    if True:\n"),
+    ), (f"{GIT}::test_nothing_makes_git_run_programs", f"{GIT}::test_what_was_removed_is_said")),
+    Protection("bare repositories are found", (
+        Change(GUARD, "is_git = folders.keys() >= _LOOKS_LIKE_GIT or", "is_git = False or"),
+    ), (f"{GIT}::test_all_of_them_are_found",)),
+    Protection("repositories in a git folder are found", (
+        Change(GUARD, "and (not is_git or name in _IN_GIT)", "and not is_git"),
+    ), (f"{GIT}::test_all_of_them_are_found",)),
+)  # fmt: skip
+
+SERVED = (
+    Protection("file server: above the workspace", (
+        Change(TREE, "if len(opened) == 1:", "if False:"),
+    ), (f"{FILES}::test_paths_cannot_leave",)),
+    Protection("file server: absolute paths", (
+        Change(TREE, "if os.path.isabs(path):", "if False:"),
+    ), (f"{FILES}::test_paths_cannot_leave", f"{FILES}::test_one_sentence_for_each_mistake")),
+    Protection("file server: links that leave", (
+        Change(TREE, 'if target != self.root and not target.startswith(self.root + "/"):', "if False:"),
+    ), (f"{FILES}::test_links_that_leave_are_refused",)),
+    Protection("file server: git folders", (
+        Change(TREE, "if any(is_git_name(part) for part in parts):", "if False:"),
+    ), (f"{FILES}::test_git_folders_are_not_written",)),
+    Protection("file server: git folders through links", (
+        Change(TREE, "_require_not_git(path, onward)", "pass"),
+    ), (f"{FILES}::test_git_folder_through_a_link_is_not_written",)),
+    Protection("file server: special files", (
+        Change(SERVER, "if not stat.S_ISREG(status.st_mode):", "if False:"),
+    ), (f"{FILES}::test_special_files_are_refused",)),
+    Protection("file server: hard links", (
+        Change(SERVER, "if status.st_nlink > 1:", "if False:"),
+    ), (f"{FILES}::test_hard_links_are_not_written_through",)),
+    Protection("file server: write protection", (
+        Change(SERVER, "if not status.st_mode & 0o222 or not os.access(", "if False and not os.access("),
+    ), (f"{FILES}::test_a_write_protected_file_stays",)),
+)  # fmt: skip

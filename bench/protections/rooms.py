@@ -1,0 +1,184 @@
+"""What a command sees, and how long it lives: namespaces, mounts, environment, sessions."""
+
+from __future__ import annotations
+
+from bench.protections.changing import (
+    ATTACKS,
+    BOX,
+    CHAIN,
+    COMMAND_SESSION,
+    COMMANDS,
+    DEAF_KEEPER,
+    DEAF_SUPERVISOR,
+    DUMPABLE,
+    FIRST_SESSION,
+    FURTHER,
+    KEEPER,
+    KEEPER_LEAKS,
+    LAYERS,
+    NO_FILTER,
+    NO_LANDLOCK,
+    NOT_CLEARED,
+    OUTER_SESSION,
+    POLICY,
+    ROOMS,
+    SCRATCH,
+    SERVE,
+    SHARED_IPC,
+    SHARED_PROCESSES,
+    SHOWN_ENVIRONMENT,
+    WORKSPACE,
+    WRAP,
+    WRAPS_SESSION,
+    WRITABLE_ROOT,
+    Change,
+    Protection,
+)
+from sandbox.inside.namespaces import KERNEL
+
+
+def _without_kind(kind: str) -> Change:
+    """`--unshare-all` with one kind left out."""
+    kinds = [f'"--unshare-{name}"' for name in ("pid", "net", "ipc", "uts", "cgroup-try") if name != kind]
+    return Change(WRAP, '"--unshare-all"', ", ".join(kinds))
+
+
+def _kernel(name: str) -> Change:
+    text = "KERNEL = (" + ", ".join(f'"{part}"' for part in KERNEL) + ")"
+    return Change(ROOMS, text, text.replace(f'"{name}"', '"no-such"'))
+
+
+NAMESPACES = (
+    Protection("network namespace", (_without_kind("net"),), (
+        f"{ATTACKS}::test_the_hosts_network_is_out_of_reach",
+        f"{ATTACKS}::test_abstract_sockets_are_out_of_reach",
+    )),
+    Protection("interprocess memory of the sandbox", (_without_kind("ipc"),), (
+        f"{FURTHER}::test_the_hosts_shared_memory_is_not_seen",
+    ), (SHARED_IPC,)),
+    # What would follow is done to the machine, so that it is disarmed first.
+    Protection("user namespace of its own", (
+        Change(SERVE, "if not in_user_namespace():", "if False:"),
+    ), (f"{COMMANDS}::test_bubblewrap_that_cannot_start_or_does_not_hold",), (
+        Change(SERVE, "    no_more_user_namespaces()\n", '    in_user_namespace() or sys.exit("went on")\n'),
+    ), probe=True),
+    Protection("no more user namespaces", (
+        Change(SERVE, "    no_more_user_namespaces()\n", ""),
+    ), (f"{FURTHER}::test_user_namespaces_cannot_be_made",), (NO_FILTER,)),
+    Protection("process namespace of a command", (SHARED_PROCESSES,), (
+        f"{FURTHER}::test_commands_do_not_see_each_other", f"{ATTACKS}::test_nothing_survives",
+    )),
+    Protection("interprocess memory of a command", (SHARED_IPC,), (
+        f"{FURTHER}::test_shared_memory_of_one_command_is_not_the_nexts",
+    )),
+    Protection("mounts of a command", (
+        Change(ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_PROCESSES | NEW_IPC)"),
+    ), (f"{FURTHER}::test_commands_at_once_have_rooms_of_their_own",)),
+    Protection("/proc of a command", (
+        Change(ROOMS, 'mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)', "pass"),
+    ), (f"{FURTHER}::test_commands_do_not_see_each_other",)),
+    Protection("/dev/shm of a command", (
+        Change(ROOMS, "if os.path.isdir(SHARED_MEMORY):", "if False:"),
+    ), (f"{ATTACKS}::test_shared_memory_counts_and_is_gone_afterwards",)),
+    *(
+        Protection(f"/proc/{name} read-only", (_kernel(name),), (
+            f"{FURTHER}::test_parts_of_proc_are_read_only[sandboxed-/proc/{name}]",
+        ), (NO_LANDLOCK,))
+        for name in KERNEL
+    ),
+)  # fmt: skip
+
+MOUNTS = (
+    Protection("read-only root", (WRITABLE_ROOT,), (
+        f"{ATTACKS}::test_files_outside_stay",
+    ), (NO_LANDLOCK,)),
+    Protection("hidden folders", (
+        Change(WRAP, "folder in policy.hidden:", 'folder in [f for f in policy.hidden if f.name == "run"]:'),
+    ), (f"{ATTACKS}::test_home_is_hidden", f"{COMMANDS}::test_scratch_folders_vanish"), (NO_LANDLOCK,)),
+    Protection("programs shine through hidden folders", (
+        Change(WRAP, "for place in policy.readable:", "for place in ():"),
+    ), (f"{COMMANDS}::test_programs_below_a_private_home",)),
+    Protection("no files in /dev", (
+        Change(WRAP, '"--remount-ro", "/dev", ', ""),
+    ), (f"{ATTACKS}::test_files_in_memory_can_be_laid_nowhere_else",), (NO_LANDLOCK,)),
+    Protection("masked secrets", (
+        Change(POLICY, "masked=_secrets(),", "masked=(),"),
+    ), (f"{ATTACKS}::test_password_hashes_are_masked",)),
+    Protection("masked unix sockets outside", (
+        Change(BOX, "*(path for path in sockets if path not in own)", ""),
+    ), (f"{ATTACKS}::test_the_hosts_unix_sockets_lead_nowhere",)),
+    Protection("masked unix sockets in the workspace", (
+        Change(WORKSPACE, "mounts += [Mount(NOTHING, path) for path in room.sockets]", "pass"),
+    ), (f"{ATTACKS}::test_the_hosts_unix_sockets_lead_nowhere",)),
+    Protection("read-only mounts", (
+        Change(WRAP, '"--bind" if mount.writable else "--ro-bind"', '"--bind"'),
+    ), (
+        f"{FURTHER}::test_ostros_own_programs_cannot_be_changed",
+        f"{COMMANDS}::test_what_is_lent_can_be_read_inside",
+    )),
+    Protection("PATH entries in the workspace", (
+        Change(BOX, "if done.exit_code == 0 and done.stdout.total:", "if done.exit_code == 0:"),
+    ), (f"{COMMANDS}::test_path_entries_in_the_workspace",)),
+    Protection("bubblewrap from the repository", (
+        Change(WRAP, "not Path(os.path.realpath(p)).is_relative_to(root)", "p"),
+    ), (f"{COMMANDS}::test_the_repository_cannot_bring_bubblewrap",)),
+    Protection("what a link in the workspace names", (
+        Change(CHAIN, "if not _inside(prefix, self._root) and _is_python(prefix):\n"
+                      "                    self.add_installation(prefix)",
+               "self.add(step)"),
+    ), (f"{COMMANDS}::test_a_hostile_venv_shows_nothing",)),
+    Protection("folders too wide to be shown", (
+        Change(CHAIN, "return _inside(self._root, real) or any(", "return False and any("),
+    ), ("test_toolchain.py::test_a_home_folder_is_no_installation",)),
+    Protection("mode of the scratch folder", (
+        Change(SCRATCH, "os.chmod(real, 0o700)", "os.chmod(real, 0o755)"),
+    ), (f"{FURTHER}::test_ostros_own_folders_are_private",)),
+)  # fmt: skip
+
+ENVIRONMENT = (
+    Protection("environment allow-list", (
+        Change(CHAIN, 'if k in PASSED_ON or k.startswith("LC_")', ""),
+    ), (f"{ATTACKS}::test_environment_is_hidden",)),
+    Protection("bubblewrap is started without an environment", (SHOWN_ENVIRONMENT,), (
+        f"{ATTACKS}::test_environment_is_hidden", f"{ATTACKS}::test_first_process_has_no_environment",
+    ), (NO_LANDLOCK, SHARED_PROCESSES)),
+    Protection("bubblewrap clears the environment", (NOT_CLEARED,), (
+        f"{ATTACKS}::test_environment_is_hidden",
+    ), (NO_LANDLOCK, SHOWN_ENVIRONMENT, DUMPABLE)),
+    Protection("not dumpable", (DUMPABLE,), (
+        f"{FURTHER}::test_a_command_cannot_be_looked_into",
+    ), (NO_LANDLOCK,)),
+)  # fmt: skip
+
+LIFE = (
+    Protection("bubblewrap dies with Ostro", (
+        Change(WRAP, ', "--die-with-parent"', ""),
+    ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent",), (DEAF_SUPERVISOR, DEAF_KEEPER)),
+    Protection("the supervisor ends with its socket", (DEAF_SUPERVISOR,), (
+        f"{ATTACKS}::test_nothing_survives_a_killed_agent",
+    ), (Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER)),
+    Protection("a keeper obeys its channel", (DEAF_KEEPER,), (
+        f"{ATTACKS}::test_endless_output_ends_at_the_time_limit",
+        f"{FURTHER}::test_output_that_nobody_waits_for_ends_with_the_time",
+    )),
+    Protection("death signal of the first process", (
+        Change(KEEPER, "prctl(SET_DEATH_SIGNAL, signal.SIGKILL if rooms else signal.SIGTERM)", "pass"),
+    ), (f"{LAYERS}::test_when_a_keeper_dies_its_command_goes",)),
+    Protection("session of bubblewrap's starter", (OUTER_SESSION,), (
+        f"{FURTHER}::test_a_command_begins_its_session_inside",
+        f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
+    ), (WRAPS_SESSION, FIRST_SESSION, COMMAND_SESSION)),
+    Protection("session of bubblewrap", (WRAPS_SESSION,), (
+        f"{FURTHER}::test_a_command_begins_its_session_inside",
+        f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
+    ), (OUTER_SESSION, FIRST_SESSION, COMMAND_SESSION)),
+    Protection("session of the first process", (FIRST_SESSION,), (
+        f"{FURTHER}::test_a_command_begins_its_session_inside",
+    ), (OUTER_SESSION, WRAPS_SESSION, COMMAND_SESSION)),
+    Protection("session of the command", (COMMAND_SESSION,), (
+        f"{FURTHER}::test_a_command_begins_its_session_inside",
+    ), (OUTER_SESSION, WRAPS_SESSION, FIRST_SESSION)),
+    Protection("descriptors end with the command's start", (KEEPER_LEAKS,), (
+        f"{ATTACKS}::test_no_inherited_file_descriptors", f"{LAYERS}::test_landlock_stops_a_folder_left_open",
+    )),
+)  # fmt: skip
