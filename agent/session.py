@@ -283,8 +283,13 @@ class Session:
                 )
 
     async def _tell_of_moved_refs(self) -> None:
-        with contextlib.suppress(SandboxError, Ending):
-            if moved := await self.committing.moved(self):
+        with contextlib.suppress(Ending):
+            try:
+                moved = await self.committing.moved(self)
+            except SandboxError as problem:
+                self.emit(Warn(text=f"Whether the run has moved any ref cannot be told: {problem}"))
+                return
+            if moved:
                 self.emit(Warn(text=f"Moved during the run, without an approval: {'; '.join(moved[:5])}."))
 
     async def _ending(self) -> Ending:

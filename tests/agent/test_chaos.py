@@ -1,4 +1,4 @@
-"""A slice of `python -m bench.chaos`: four calamities, one run each."""
+"""A slice of `python -m bench.chaos`: five calamities, one run each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from tests.agent.chaos import CALAMITIES, survive
 
-SLICE = ("agent killed", "sandbox killed", "engine killed", "disk full")
+SLICE = ("agent killed", "sandbox killed", "engine killed", "journal full", "disk full")
 SEEDS = {name: number + len(CALAMITIES) for number, name in enumerate(CALAMITIES)}
 
 

@@ -167,6 +167,12 @@ async def test_a_command_that_moves_a_ref_is_told(git_repo: GitRepo) -> None:
     assert any("refs/heads/sly is new" in event.text for event in ran.of(Warn))
 
 
+async def test_refs_that_cannot_be_read_any_more_are_told(git_repo: GitRepo) -> None:
+    ran = await run(git_repo({}), [call("shell", command="rm -rf .git/HEAD"), say("Done.")])
+    assert ran.end.outcome == "done"
+    assert any("cannot be told: `git for-each-ref` failed" in event.text for event in ran.of(Warn))
+
+
 async def test_what_does_not_move_is_not_told(git_repo: GitRepo) -> None:
     ran = await run(git_repo({}), [call("shell", command="git status; git add ."), say("Done.")])
     assert not [event for event in ran.of(Warn) if "Moved" in event.text]
