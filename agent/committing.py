@@ -121,4 +121,4 @@ def _covered(path: str, uncommitted: Sequence[str]) -> bool:
 def _move(name: str, before: str | None, now: str | None) -> str:
     if before is None:
         return f"{name} is new"
-    return f"{name} is gone" if now is None else f"{name} was {before[:40]} and is {now[:40]}"
+    return f"{name} was {before[:40]} and is {now[:40] if now else 'gone'}"
