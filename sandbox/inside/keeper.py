@@ -128,7 +128,7 @@ def _first(settings: dict[str, Any], request: dict[str, Any], streams: list[int]
             # Orphans fall to it, so that it can wait for them.
             prctl(SET_SUBREAPER, 1)
         else:
-            furnish(request["pins"], settings["shared_memory"])
+            furnish(request["pins"], settings)
         confine(settings, request["limits"])
         if not rooms:
             _require_scope()

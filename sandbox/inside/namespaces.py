@@ -7,6 +7,7 @@ on nothing else. The loopback, /tmp and the home folder are the sandbox's, share
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from .system_calls import (
     BIND,
@@ -50,31 +51,53 @@ def leave_others() -> None:
     unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)
 
 
-def furnish(pins: list[list], shared_memory: int) -> None:
+def furnish(pins: list[list], settings: dict[str, Any]) -> None:
     """Makes the mounts of the command, from its first process. Raises OSError.
 
-    `pins` are [path, writable]: bound onto themselves, for what is mounted on can neither be renamed nor be
-    replaced; one that does not exist is left out. They are bound anew for every command, since a program
-    outside that replaces a file (git does, with its configuration) takes off what is mounted on it in here.
-    `shared_memory` is a size in bytes.
+    `pins` are [path, writable]; one that does not exist is left out. They are made anew for every command,
+    since a program outside that replaces a file (git does, with its configuration) takes off what is mounted
+    on it in here. Of the `settings`, `shared_memory` is a size in bytes, `root` the workspace, `held` an empty
+    folder.
     """
     mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)
     for name in KERNEL:
-        _pin(f"/proc/{name}", writable=False)
+        _bind(f"/proc/{name}")
     if os.path.isdir(SHARED_MEMORY):
-        mount("tmpfs", SHARED_MEMORY, "tmpfs", NO_SETUID | NO_DEVICES, f"mode=1777,size={shared_memory}")
+        size = settings["shared_memory"]
+        mount("tmpfs", SHARED_MEMORY, "tmpfs", NO_SETUID | NO_DEVICES, f"mode=1777,size={size}")
+    _hold([path for path, writable in pins if writable], settings["root"], settings["held"])
     for path, writable in pins:
-        _pin(path, writable=writable)
+        if not writable:
+            _bind(path)
 
 
-def _pin(path: str, *, writable: bool) -> None:
+def _hold(places: list[str], root: str, second: str) -> None:
+    """No process here can rename these folders, or remove them.
+
+    What something is mounted on stays where it is, by whatever way it is reached. So it is enough to mount on
+    it in a second, read-only view of the workspace: in the first one a file can be moved in and out, as it
+    could not across a mount.
+    """
+    inside = [place for place in places if place.startswith(f"{root}/")]
+    if inside:
+        _bind(root, second)
+    for place in inside:
+        _bind(second + place.removeprefix(root))
+    for place in places:
+        if place not in inside:
+            _bind(place, read_only=False)
+
+
+def _bind(path: str, onto: str | None = None, *, read_only: bool = True) -> None:
+    """Binds what is at a path onto itself, or onto another; does nothing where nothing is there."""
     try:
         below = open_place(path)
     except (FileNotFoundError, NotADirectoryError):
         return
-    mount(f"/proc/self/fd/{below}", f"/proc/self/fd/{below}", flags=BIND | RECURSIVE)
-    if not writable:
-        above = open_place(path)
+    there = open_place(onto) if onto else below
+    mount(f"/proc/self/fd/{below}", f"/proc/self/fd/{there}", flags=BIND | RECURSIVE)
+    if read_only:
+        above = open_place(onto or path)
         if not os.path.samestat(os.fstat(below), os.fstat(above)):
             raise OSError(16, "it was replaced meanwhile", path)
         # Flags that were there before may be locked: leaving one out would be refused.
@@ -82,3 +105,5 @@ def _pin(path: str, *, writable: bool) -> None:
         mount("", f"/proc/self/fd/{above}", flags=BIND | REMOUNT | READ_ONLY | kept)
         os.close(above)
     os.close(below)
+    if onto:
+        os.close(there)
