@@ -15,6 +15,7 @@ from sandbox.alone import LEAST_LANDLOCK, Alone
 from sandbox.bubblewrap import Bubblewrap, candidates
 from sandbox.errors import NoSandbox, SandboxError, WrongOption
 from sandbox.explain import explain
+from sandbox.git_configured import configured
 from sandbox.history import History, library
 from sandbox.inside.confine import LEAST_VERSION, landlock_version
 from sandbox.launcher import Launcher
@@ -94,6 +95,8 @@ class Sandbox:
                         raise NoSandbox(f"Without bubblewrap no host can be allowed alone: {HOW}.")
                     private = {**policy.environment, **launcher.mechanism.environment}
                     policy = replace(policy, environment=private)
+                named = await configured(launcher, mounted, guarded)
+                guarded += await asyncio.to_thread(git_guard.look, repository.root, named)
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
@@ -125,12 +128,11 @@ class Sandbox:
             await self._room.network.close()
 
     async def new_repositories(self) -> list[str]:
-        """Git repositories in the workspace that were not there at the start, and so are not protected."""
+        """Git repositories in the workspace that were not there at the start, and so are not protected; also
+        what of the others is not as it was. Raises SandboxError where they cannot be looked through."""
         if self._room.launcher.mechanism is None:
             return []  # nobody has looked which there were
-        before = {place.path for place in self._room.guarded}
-        now = await asyncio.to_thread(git_guard.survey, self.workspace.root)
-        return [place.path for place in now if place.path not in before]
+        return await asyncio.to_thread(git_guard.news, self.workspace.root, self._room.guarded)
 
     def explain(self, completed: Completed) -> str | None:
         """One sentence where the sandbox is why the command failed, naming the flag that helps; else None."""

@@ -1,4 +1,4 @@
-"""What makes git run programs, in every repository of a workspace: found, bound read-only, looked at again.
+"""What makes git run programs, in every repository of a workspace: held fast, and looked at again.
 
 Hooks, filters, pagers and the like are named by a repository's configuration, and that by a few files. What
 exists of them is bound read-only, so that no command can change it. What does not exist cannot be bound
@@ -9,6 +9,7 @@ it. A repository made anew during the session may hold what it likes; it is repo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -17,95 +18,126 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from sandbox.errors import SandboxError
+from sandbox.git_folders import Kind, find, is_folder
 from sandbox.policy import Pin
 
-STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes")
-_LOOKS_LIKE_GIT = {"HEAD", "objects", "refs"}
-_IN_GIT = {"modules", "worktrees"}
-"""Folders of a git folder that hold further ones."""
-MOST_REPOSITORIES = 300
-MOST_FOLDERS = 300_000
+STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes", "info/exclude")
+"""The last one runs nothing: it hides files from whoever looks at what a command has left."""
+_NOT_LOOKED_INTO = {"hooks", "modules", "worktrees"}
+_MOST_HOOKS = 10_000
 
 
 @dataclass(frozen=True)
 class Guarded:
-    """A git folder, or a file that points to one, relative to the workspace."""
+    """A git folder, a file that points to one, or what a configuration names, relative to the workspace."""
 
     path: str
-    is_pointer: bool
-    there: frozenset[str]
+    is_folder: bool
+    """Whether it is a git folder."""
+    there: frozenset[str] = frozenset()
     """Those of STARTERS, and the links, that were there, relative to the git folder."""
-    content: str
+    content: str = ""
     """A digest of them all."""
 
 
-def survey(root: Path) -> list[Guarded]:
-    """All that git would take for a repository in the tree at `root`.
+def survey(root: Path, kind: Kind = "tree") -> list[Guarded]:
+    """All that git would take for a repository in the tree at `root`, and folders that cannot be looked into.
 
     Raises SandboxError where there are more than can be looked after.
     """
-    found: list[Guarded] = []
-    for path in _places(root):
-        found.append(_look(root, path))
-        if len(found) > MOST_REPOSITORIES:
-            raise SandboxError(
-                f"There are more than {MOST_REPOSITORIES} git repositories in {root}, too many to protect; "
-                "start in a smaller folder."
-            )
-    return sorted(found, key=lambda guarded: guarded.path)
+    with _explained(root):
+        found = find(root, kind)
+        folders = [_look(root, path, True) for path in found.folders]
+        others = [_look(root, path, False) for path in (*found.pointers, *found.unseen)]
+        return sorted([*folders, *others], key=lambda guarded: guarded.path)
+
+
+def look(root: Path, paths: Iterable[str]) -> list[Guarded]:
+    """The same for what a configuration names: hooks elsewhere, further files of settings."""
+    with _explained(root):
+        return [_look(root, path, False) for path in paths]
+
+
+def news(root: Path, before: Iterable[Guarded]) -> list[str]:
+    """What the user should look at before git does: repositories that were made, folders that nobody can look
+    into, and what is not as it was. In words; raises SandboxError."""
+    with _explained(root):
+        found, known = find(root), {place.path for place in before}
+        made = [path for path in (*found.folders, *found.pointers) if path not in known]
+        hidden = [f"{path} (cannot be looked into)" for path in found.unseen if path not in known]
+        changed = [f"{path} (changed)" for path in changed_since(root, before)]
+        return sorted([*made, *hidden, *changed])
 
 
 def pins(source: Path, root: Path, guarded: Iterable[Guarded]) -> list[Pin]:
     """What to hold fast in the tree at `source`, which commands see at `root`.
 
-    A git folder is bound onto itself, for a mount point cannot be renamed away and replaced, and so is every
-    folder above it, which would take it along; what of it makes git run programs is read-only, also what the
-    user makes there later.
+    A git folder can be neither renamed away nor replaced, nor can any folder above it, which would take it
+    along; what of it makes git run programs is read-only, also what the user makes there later.
     """
-    made: list[Pin] = []
-    held: set[Path] = set()
-    for place in guarded:
-        here, there = source / place.path, root / place.path
-        if not os.path.lexists(here) or here.is_symlink():
-            continue
-        above = [root / folder for folder in reversed(PurePath(place.path).parents[:-1])]
-        made += [Pin(folder, writable=True) for folder in above if folder not in held]
-        held.update((*above, there))
-        if place.is_pointer or any((here / name).is_symlink() for name in ("info", *STARTERS)):
-            made.append(Pin(there))
-            continue
-        made.append(Pin(there, writable=True))
-        # Without the folder, one with hooks in it could be made, and run by a commit in another terminal.
-        (here / "hooks").mkdir(exist_ok=True)
-        made += [Pin(there / name) for name in STARTERS]
-    return made
+    made: dict[Path, Pin] = {}
+    with _explained(source):
+        for place in guarded:
+            here, there = source / place.path, root / place.path
+            if os.path.realpath(here) != str(here) or not os.path.lexists(here):
+                continue  # nothing is there, or a link, which cannot be held
+            above = [root / folder for folder in reversed(PurePath(place.path).parents[:-1])]
+            linked = place.is_folder and any((here / name).is_symlink() for name in ("info", *STARTERS))
+            made |= {folder: Pin(folder, writable=True) for folder in above if folder not in made}
+            if not place.is_folder or linked:
+                made[there] = Pin(there)
+                continue
+            # Without the folder, one with hooks in it could be made, and run by a commit in another terminal.
+            (here / "hooks").mkdir(exist_ok=True)
+            made |= {folder: Pin(folder, writable=True) for folder in (there, there / "info")}
+            made |= {there / name: Pin(there / name) for name in STARTERS}
+    return list(made.values())
 
 
 def intruders(source: Path, guarded: Iterable[Guarded]) -> list[str]:
     """What stands now where nothing stood and nothing is bound, relative to the workspace."""
-    return [
-        f"{place.path}/{name}"
-        for place in guarded
-        if not place.is_pointer
-        for name in sorted(_actors(source / place.path) - {"hooks", *place.there})
-    ]
+    with _explained(source):
+        found = []
+        for place in guarded:
+            if place.is_folder:
+                new = _actors(source / place.path) - {"hooks", *place.there}
+                found += [f"{place.path}/{name}" for name in sorted(new)]
+            elif not place.content and os.path.lexists(source / place.path):
+                found.append(place.path)
+        return found
+
+
+def locked(source: Path, guarded: Iterable[Guarded]) -> list[str]:
+    """Folders that a command has closed to their owner, so that nothing could be held fast any more."""
+    closed = []
+    for place in guarded:
+        parents = [str(folder) for folder in reversed(PurePath(place.path).parents[:-1])]
+        own = [place.path, *(f"{place.path}/{name}" for name in ("info", "hooks"))] if place.is_folder else []
+        for path in (*parents, *own):
+            with contextlib.suppress(OSError):
+                mode = (source / path).lstat().st_mode
+                if stat.S_ISDIR(mode) and mode & stat.S_IRWXU != stat.S_IRWXU:
+                    closed.append(path)
+    return list(dict.fromkeys(closed))
 
 
 def changed_since(source: Path, guarded: Iterable[Guarded]) -> list[str]:
     """Git folders in which git acts on something else than it did, relative to the workspace."""
     changed = []
-    for place in guarded:
-        now = _look(source, place.path)
-        if now.content != place.content or not now.there <= place.there:
-            changed.append(place.path)
+    with _explained(source):
+        for place in guarded:
+            now = _look(source, place.path, place.is_folder)
+            same = now.content == place.content and now.there <= {"hooks", *place.there}
+            if not same and os.path.lexists(source / place.path):
+                changed.append(place.path)
     return changed
 
 
-def _look(root: Path, path: str) -> Guarded:
+def _look(root: Path, path: str, is_git: bool) -> Guarded:
     place = root / path
-    if not place.is_dir():
-        return Guarded(path, True, frozenset(), _digest([place]))
-    return Guarded(path, False, frozenset(_actors(place)), _digest(place / name for name in STARTERS))
+    if not is_git or not is_folder(place):
+        return Guarded(path, False, content=_digest([place]))
+    return Guarded(path, True, frozenset(_actors(place)), _digest(place / name for name in STARTERS))
 
 
 def _actors(folder: Path) -> set[str]:
@@ -122,7 +154,7 @@ def _actors(folder: Path) -> set[str]:
                 for entry in entries:
                     name = f"{here}{entry.name}"
                     if entry.is_dir(follow_symlinks=False):
-                        if here != "objects/" and not (here == "" and name in {"hooks", *_IN_GIT}):
+                        if here != "objects/" and not (here == "" and name in _NOT_LOOKED_INTO):
                             waiting.append(f"{name}/")
                     elif entry.is_symlink():
                         # What is reached through it is no more than the link itself.
@@ -133,20 +165,34 @@ def _actors(folder: Path) -> set[str]:
 
 
 def _digest(starters: Iterable[Path]) -> str:
-    """Of names, kinds and contents, links not followed."""
-    seen = hashlib.sha256()
+    """Of names, kinds and contents, links not followed; "" where nothing is. An empty folder is nothing."""
+    seen, found = hashlib.sha256(), False
     for starter in starters:
-        inner = sorted(starter.rglob("*")) if starter.is_dir() and not starter.is_symlink() else []
-        for place in (starter, *inner):
-            if not os.path.lexists(place):
-                continue
+        for place in _all_of(starter):
             status = place.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                continue
+            found = True
             seen.update(f"{place}\0{status.st_mode:o}\0".encode("utf-8", "surrogateescape"))
             if stat.S_ISREG(status.st_mode):
                 seen.update(hashlib.sha256(_head(place)).digest())
             elif stat.S_ISLNK(status.st_mode):
                 seen.update(os.fsencode(os.readlink(place)))
-    return seen.hexdigest()
+    return seen.hexdigest() if found else ""
+
+
+def _all_of(starter: Path) -> Iterator[Path]:
+    """A file, or all that is in a folder, in an order that is always the same."""
+    if not os.path.lexists(starter):
+        return
+    waiting, seen = [starter], 0
+    while waiting and seen < _MOST_HOOKS:
+        place = waiting.pop()
+        seen += 1
+        yield place
+        if is_folder(place):
+            with contextlib.suppress(OSError):
+                waiting += sorted((place / name for name in os.listdir(place)), reverse=True)
 
 
 def _head(place: Path) -> bytes:
@@ -159,26 +205,12 @@ def _head(place: Path) -> bytes:
         return file.read(1 << 20)
 
 
-def _places(root: Path) -> Iterator[str]:
-    waiting, seen = [""], 0
-    while waiting:
-        here = waiting.pop()
-        seen += 1
-        if seen > MOST_FOLDERS:
-            raise SandboxError(
-                f"{root} has more than {MOST_FOLDERS:,} folders, too many to look for git repositories in; "
-                "start in a smaller folder."
-            )
-        try:
-            with os.scandir(root / here) as entries:
-                folders = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-        except OSError:
-            continue
-        is_git = folders.keys() >= _LOOKS_LIKE_GIT or here.split("/")[-2:-1] == ["worktrees"]
-        if here and (is_git or here.endswith("/.git") or here == ".git"):
-            yield here
-        if ".git" in folders and not folders[".git"]:
-            yield f"{here}/.git" if here else ".git"
-        for name, is_folder in folders.items():
-            if is_folder and (not is_git or name in _IN_GIT):
-                waiting.append(f"{here}/{name}" if here else name)
+@contextlib.contextmanager
+def _explained(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        where = f" ({os.fsdecode(problem.filename)[:200]})" if problem.filename else ""
+        raise SandboxError(
+            f"The git repositories in {root} cannot be looked after: {problem.strerror}{where}."
+        ) from None

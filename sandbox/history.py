@@ -163,7 +163,7 @@ def _policy(policy: Policy, repository: Repository) -> Policy:
 
 def _git_folders(folder: Path) -> list[Guarded]:
     """A git folder and those in it, relative to it."""
-    return [Guarded("", False, frozenset(), ""), *git_guard.survey(folder)]
+    return [Guarded("", True), *git_guard.survey(folder, "git")]
 
 
 def _below(entry: str, root: Path) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 from sandbox import forks
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
-from sandbox.git_guard import Guarded, changed_since, intruders, pins
+from sandbox.git_guard import Guarded, changed_since, intruders, locked, pins
 from sandbox.history import History
 from sandbox.launcher import Finished, Launcher
 from sandbox.limits import Completed, Limits
@@ -141,11 +141,12 @@ class Workspace:
         """
         if self._room.launcher.mechanism is None:
             return ""
+        said = await self._opened_again()
         if self._room.launcher.bubblewrap is None:
-            return self._changed_starters()
+            return said + self._changed_starters()
         found = intruders(self._source, self._room.guarded)
         if not found:
-            return ""
+            return said
         told = {path: _link(self._source / path) for path in found}
         # Inside, because a path in the repository may lead anywhere by now.
         free = {self.root / path for path in found}
@@ -157,12 +158,23 @@ class Workspace:
             raise SandboxError(
                 f"A command made {left[0]}, which git would act on; remove it before you run git."
             )
-        said = ""
         if links := [f"{path} -> {target}" for path, target in told.items() if target]:
             said += f"\n[removed, because git would follow it: {', '.join(links)}]\n"
         if files := [path for path, target in told.items() if not target]:
             said += f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(files)}]\n"
         return said
+
+    async def _opened_again(self) -> str:
+        """Gives git's folders back to their owner, where a command has closed them; a line that says so.
+
+        Else nothing could be held fast for the next command, and none would be run.
+        """
+        closed = locked(self._source, self._room.guarded)
+        for path in closed:  # one by one, for each leads to the next
+            opening = ["chmod", "u+rwx", "--", path]
+            policy = replace(self._policy, pins=())
+            await self._room.launcher.run(policy, opening, cwd=self.root, limits=self._room.limits)
+        return f"\n[opened again, because git needs it: {', '.join(closed)}]\n" if closed else ""
 
     def lend(self, name: str, content: bytes) -> Path:
         """Lays a file of Ostro's where programs inside can read it, and says where that is for them."""

@@ -56,8 +56,8 @@ def furnish(pins: list[list], settings: dict[str, Any]) -> None:
 
     `pins` are [path, writable]; one that does not exist is left out. They are made anew for every command,
     since a program outside that replaces a file (git does, with its configuration) takes off what is mounted
-    on it in here. Of the `settings`, `shared_memory` is a size in bytes, `root` the workspace, `held` an empty
-    folder.
+    on it in here. Of the `settings`, `shared_memory` is a size in bytes, `root` the workspace, and `held` an
+    empty folder.
     """
     mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)
     for name in KERNEL:

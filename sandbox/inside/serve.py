@@ -1,8 +1,9 @@
 """The supervisor of a sandbox: starts what the launcher asks for, one keeper each, until that is gone.
 
 Spoken to over a socket that it is given by number. First comes a file in memory with the settings of all
-commands (`rooms`, `readable`, `writable`, `landlock`, `filter`; with rooms also `shared_memory`, and `root` and
-`held` as in `namespaces.py`), then for each command a file with the request (`argv`, `env`, `cwd`, `pins`, `limits`), its three standard streams and a channel.
+commands (`rooms`, `readable`, `writable`, `landlock`, `filter`; with rooms also `shared_memory`, and `root`
+and `held` as `namespaces.py` has them), then for each command a file with the request (`argv`, `env`, `cwd`,
+`pins`, `limits`), its three standard streams and a channel.
 
 Nothing inside reaches it: commands live in process namespaces of their own, and hold none of its descriptors.
 """

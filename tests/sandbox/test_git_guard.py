@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 
 import pytest
 
-from sandbox import Sandbox, SandboxError, git_guard
+from sandbox import FileProblem, Sandbox, SandboxError, git_folders, git_guard
 
 from .conftest import Opener, git
 
@@ -31,7 +31,7 @@ def nested(repo: Path, tmp_path: Path) -> Path:
 
 
 def test_all_of_them_are_found(nested: Path) -> None:
-    found = {place.path: place.is_pointer for place in git_guard.survey(nested)}
+    found = {place.path: not place.is_folder for place in git_guard.survey(nested)}
     assert found == {
         ".git": False,
         ".git/modules/libs/module": False,
@@ -44,12 +44,12 @@ def test_all_of_them_are_found(nested: Path) -> None:
 
 
 def test_too_many_are_refused(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(git_guard, "MOST_REPOSITORIES", 0)
+    monkeypatch.setattr(git_folders, "MOST_REPOSITORIES", 0)
     with pytest.raises(SandboxError, match="too many to protect"):
         git_guard.survey(repo)
 
 
-STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes")
+STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes", "info/exclude")
 """Of its own: a name that the guard forgets must not be forgotten here as well."""
 GIT_FOLDERS = [".git", ".git/modules/libs/module", "vendor/inner/.git", "vendor/bare"]
 ATTACKS = {
@@ -61,6 +61,8 @@ ATTACKS = {
     "config.worktree": "echo '[core]' > $G/config.worktree",
     "commondir": "echo ../../evil > $G/commondir",
     "attributes": "mkdir -p $G/info; echo '* filter=x' > $G/info/attributes",
+    "hidden files": "mkdir -p $G/info; echo '*' >> $G/info/exclude",
+    "settings put aside": "mv $G/info $G/i2; mkdir $G/info; echo '*' > $G/info/exclude",
     "attributes by link": "rm -rf $G/info; mkdir away; echo > away/attributes; ln -s $PWD/away $G/info",
     "replaced": "mv $G moved; mkdir -p $G/hooks; cp -r moved/. $G; echo > $G/hooks/pre-commit",
 }
@@ -171,6 +173,101 @@ async def test_a_new_repository_is_reported(nested: Path, box: Sandbox) -> None:
         ["sh", "-c", "git init -q made && mkdir -p deep/down && git init -q --bare deep/down"]
     )
     assert await box.new_repositories() == ["deep/down", "made/.git"]
+
+
+LOOKS = {
+    "of a bare repository at the top": "mkdir objects refs; touch HEAD objects/x refs/x",
+    "of one in a folder": "mkdir -p evil/objects evil/refs; touch evil/HEAD; mv vendor evil/vendor",
+    "of a folder of worktrees": "mkdir worktrees; mv vendor worktrees/vendor",
+}
+
+
+@pytest.mark.parametrize("look", LOOKS)
+async def test_no_looks_hide_a_repository(nested: Path, open_sandbox: Opener, look: str) -> None:
+    await asyncio.to_thread(partial(subprocess.run, ["sh", "-ec", LOOKS[look]], cwd=nested, check=True))
+    [inner] = nested.rglob("inner/.git")
+    box = await open_sandbox()
+    for folder in (nested / ".git", inner):
+        await box.workspace.run(["sh", "-c", f"echo x > {folder}/hooks/pre-commit; echo >> {folder}/config"])
+        assert not (folder / "hooks" / "pre-commit").exists()
+
+
+async def test_a_folder_of_any_name_is_no_git_folder(repo: Path, open_sandbox: Opener) -> None:
+    (repo / "worktrees" / "app").mkdir(parents=True)
+    (repo / "worktrees" / "app" / "config").write_text("x")
+    box = await open_sandbox()
+    await box.workspace.run(["sh", "-c", "echo y > worktrees/app/config"])
+    assert (repo / "worktrees" / "app" / "config").read_text() == "y\n"
+    assert not (repo / "worktrees" / "app" / "hooks").exists()
+
+
+NEWS = {
+    "half a repository": ("mkdir half; cp .git/HEAD half; echo ../.git > half/commondir", "half"),
+    "a link to one": ("mkdir on; ln -s ../vendor/inner/.git on/.git", "on/.git"),
+    "another link to one": ("ln -sfn ../bare vendor/link/.git", "vendor/link/.git (changed)"),
+    "a folder that nobody sees into": (
+        "git init -q shut/made; chmod 111 shut",
+        "shut/made/.git" if os.getuid() == 0 else "shut (cannot be looked into)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NEWS)
+async def test_what_git_would_act_on_is_news(nested: Path, open_sandbox: Opener, name: str) -> None:
+    (nested / "vendor" / "link").mkdir()
+    (nested / "vendor" / "link" / ".git").symlink_to("../inner/.git")
+    script, expected = NEWS[name]
+    box = await open_sandbox()
+    assert await box.new_repositories() == []
+    await box.workspace.run(["sh", "-c", script])
+    assert await box.new_repositories() == [expected]
+
+
+async def test_too_many_new_ones_are_an_error(nested: Path, box: Sandbox) -> None:
+    await box.workspace.run(["sh", "-c", "for i in $(seq 305); do mkdir x$i; touch x$i/.git; done"])
+    with pytest.raises(SandboxError, match="more than 300 git repositories"):
+        await box.new_repositories()
+
+
+SETTINGS = {
+    "hooks in the workspace": ("core.hooksPath", ".githooks", ".githooks/pre-commit"),
+    "hooks that are not there yet": ("core.hooksPath", "later", "later/pre-commit"),
+    "settings in the workspace": ("include.path", "../.gitconfig", ".gitconfig"),
+}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_what_the_configuration_names_stays(
+    repo: Path, open_sandbox: Opener, name: str, bare: bool
+) -> None:
+    key, value, place = SETTINGS[name]
+    if value != "later":
+        (repo / place).parent.mkdir(exist_ok=True)
+        (repo / place).write_text("")
+    git(repo, "config", key, value)
+    box = await open_sandbox(unsafe=bare)
+    await box.workspace.run(["sh", "-c", f"mkdir -p $(dirname {place}); echo evil > {place}"])
+    if not bare and value != "later":
+        with pytest.raises(FileProblem):
+            await box.workspace.write(place, b"evil\n")
+    assert ((repo / place).exists() and (repo / place).read_text() == "evil\n") is bare
+
+
+@pytest.mark.parametrize("closed", [".git", ".git/info", ".git/hooks", "vendor", "vendor/inner/.git"])
+async def test_no_command_closes_the_repository(nested: Path, box: Sandbox, closed: str) -> None:
+    done = await box.workspace.run(["chmod", "0", closed])
+    assert "opened again, because git needs it" in done.output or done.exit_code != 0
+    done = await box.workspace.run(["sh", "-c", "echo >> .git/config; echo on"])
+    assert done.output.endswith("on\n") and "denied" not in done.output
+    assert (await box.workspace.snapshot()) and "Read-only" in done.output
+
+
+async def test_files_can_be_moved_beside_a_repository(nested: Path, box: Sandbox) -> None:
+    """What is held fast is no mount that a file could not be moved across."""
+    script = "echo x > libs/a.py; git add libs/a.py; git mv libs/a.py src/ && ln src/a.py vendor/b.py"
+    assert (await box.workspace.run(["sh", "-c", script])).exit_code == 0
+    assert (nested / "src" / "a.py").exists() and (nested / "vendor" / "b.py").exists()
 
 
 async def test_without_a_sandbox_nothing_is_called_new(nested: Path, open_sandbox: Opener) -> None:
