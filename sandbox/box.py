@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
@@ -69,6 +70,8 @@ class Sandbox:
             )
         environ = dict(os.environ)
         repository = find_repository(repo)
+        if not unsafe:
+            _require_apart(repository.root)
         home = caller_home(environ)
         hidden = hidden_folders(environ, home, repository.root)
         toolchain = survey(environ, repository.root, hidden, home)
@@ -153,6 +156,17 @@ class Sandbox:
 
     async def __aexit__(self, *_error: object) -> None:
         await self.close()
+
+
+def _require_apart(root: Path) -> None:
+    """Raises SandboxError where Ostro's own programs lie in the workspace: a command could change them."""
+    for place in (Path(__file__).parent, Path(sys.prefix), own_python(), Path(sys.executable)):
+        for found in (place, Path(os.path.realpath(place))):
+            if found.is_relative_to(root):
+                raise SandboxError(
+                    f"Ostro itself is installed in this repository ({found}), where commands could change "
+                    "it; install it on its own (`pipx install`, `uv tool install`) and start that one."
+                )
 
 
 async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch) -> Bubblewrap | Alone:

@@ -68,7 +68,8 @@ def find(root: Path, kind: Kind = "tree") -> Found:
                 "start in a smaller folder."
             )
         folders = [name for name, is_folder in inside.items() if is_folder]
-        waiting += [(f"{below}{name}", onward) for name, onward in _onward(kind, inside, folders)]
+        for name, onward in _onward(kind, inside, folders):
+            waiting.append((f"{below}{name}", onward))
     return found
 
 
@@ -83,7 +84,7 @@ def _onward(kind: Kind, inside: dict[str, bool], folders: list[str]) -> Iterator
         if name == ".git":
             yield name, "git"
         elif (is_git or _looks_like_git(inside)) and name in ("modules", "worktrees"):
-            yield name, name
+            yield name, "modules" if name == "modules" else "worktrees"
         elif kind == "worktrees":
             yield name, "git"
         elif kind == "modules":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import glob
 import os
+import pwd
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -91,9 +92,18 @@ def caller_home(environ: Mapping[str, str]) -> Path:
     return Path(os.path.realpath(environ.get("HOME") or os.path.expanduser("~")))
 
 
+def _listed_home() -> Path:
+    """The home folder of the user who runs this, whatever the environment says."""
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir or os.devnull)
+    except KeyError:  # a user that is not listed
+        return Path(os.devnull)
+
+
 def hidden_folders(environ: Mapping[str, str], home: Path, root: Path) -> tuple[Path, ...]:
     """Real, existing folders to cover, parents first; never one that the system itself lives in."""
-    wanted = [Path(p) for p in HIDDEN] + [home]
+    # HOME may be set to anything; what is private lies where the user's entry says all the same.
+    wanted = [Path(p) for p in HIDDEN] + [home, _listed_home()]
     wanted += [Path(environ[name]) for name in HOME_VARIABLES if os.path.isabs(environ.get(name, ""))]
     found = {Path(os.path.realpath(p)) for p in wanted if p.is_dir()}
     kept = [p for p in found if _may_cover(p) and not p.is_relative_to(root)]

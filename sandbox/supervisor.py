@@ -59,13 +59,18 @@ class Supervisor:
         python = own_program(place.parent, "inside.serve", str(there.fileno()))
         arguments = os.fsencode("\0".join(mechanism.arguments(policy)))
         with contextlib.closing(there), in_memory(arguments) as options:
-            process = await asyncio.create_subprocess_exec(
-                *mechanism.around(options), *python,
-                stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.PIPE, pass_fds=[options, there.fileno()], start_new_session=True,
-                # /proc/1/environ shows what bubblewrap itself was started with.
-                env={},
-            )  # fmt: skip
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *mechanism.around(options), *python,
+                    stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+                    stderr=asyncio.subprocess.PIPE, pass_fds=[options, there.fileno()],
+                    start_new_session=True,
+                    # /proc/1/environ shows what bubblewrap itself was started with.
+                    env={},
+                )  # fmt: skip
+            except OSError as problem:
+                control.close()
+                raise SandboxError(f"The sandbox cannot be started: {problem.strerror}.") from None
         supervisor = cls(process, control)
         try:
             await supervisor._greet(mechanism.settings(policy))

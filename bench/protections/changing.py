@@ -25,6 +25,7 @@ class Protection:
 
 
 BOX, WRAP, POLICY, LAUNCH = "box.py", "bubblewrap.py", "policy.py", "launcher.py"
+FOLDERS = "git_folders.py"
 OUTSIDE, GUARD, WORKSPACE, FILTER = "supervisor.py", "git_guard.py", "workspace.py", "seccomp.py"
 ROOMS, CONFINE, KEEPER, SERVE = (f"inside/{name}.py" for name in ("namespaces", "confine", "keeper", "serve"))
 USAGE, MEMORY, DISK, PROBE = (f"inside/{name}.py" for name in ("usage", "memory", "disk", "probe"))
@@ -42,7 +43,7 @@ NO_LANDLOCK = Change(BOX, "[True, False] if landlock_version() >= LEAST_VERSION 
 NO_FILTER = Change(BOX, "list(dict.fromkeys([seccomp.program(), None]))", "[None]")
 WRITABLE_ROOT = Change(WRAP, '["--ro-bind", "/", "/", "--dev"', '["--bind", "/", "/", "--dev"')
 SHOWN_ENVIRONMENT = Change(OUTSIDE, "env={},", "env=None,")
-NOT_CLEARED = Change(WRAP, '[*args, "--clearenv", "--chdir", "/"]', '[*args, "--chdir", "/"]')
+NOT_CLEARED = Change(WRAP, '"--clearenv", "--chdir", "/"]', '"--chdir", "/"]')
 DUMPABLE = Change(CONFINE, "prctl(SET_DUMPABLE, 0)", "pass")
 SHARED_PROCESSES = Change(
     ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_MOUNTS | NEW_IPC)"

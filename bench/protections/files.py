@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from bench.protections.changing import (
     ATTACKS,
+    BOX,
     CALLS,
+    COMMANDS,
     FILES,
+    FOLDERS,
     GIT,
     GUARD,
     LAYERS,
+    ROOMS,
     SERVER,
     TREE,
     WORKSPACE,
@@ -25,10 +29,16 @@ def _starter(name: str) -> Change:
 
 GUARDED = (
     Protection("pin of a git folder", (
-        Change(GUARD, "made.append(Pin(there, writable=True))", "pass"),
-    ), (f"{GIT}::test_nothing_makes_git_run_programs", f"{ATTACKS}::test_git_hooks_and_configuration_stay")),
+        Change(GUARD, "for folder in (there, there / \"info\")}", "for folder in ()}"),
+    ), (
+        f"{GIT}::test_nothing_makes_git_run_programs[sandboxed-replaced-.git]",
+        f"{GIT}::test_nothing_makes_git_run_programs[sandboxed-settings put aside-.git]",
+    )),
     Protection("pins of the folders above", (
-        Change(GUARD, "for folder in above if folder not in held]", "for folder in ()]"),
+        Change(GUARD, "for folder in above if folder not in made}", "for folder in ()}"),
+    ), (f"{GIT}::test_no_folder_above_is_moved_away",)),
+    Protection("what is pinned stays", (
+        Change(ROOMS, "        _bind(second + place.removeprefix(root))\n", "        pass\n"),
     ), (f"{GIT}::test_no_folder_above_is_moved_away",)),
     Protection("links in a git folder", (
         Change(GUARD, "if not other.startswith(f\"{name}/\")} | {name}", "}"),
@@ -38,15 +48,21 @@ GUARDED = (
         for name in STARTERS
     ),
     Protection("pins are read-only", (
-        Change(GUARD, "made += [Pin(there / name) for name in STARTERS]",
-               "made += [Pin(there / name, writable=True) for name in STARTERS]"),
+        Change(GUARD, "made |= {there / name: Pin(there / name) for name in STARTERS}",
+               "made |= {there / name: Pin(there / name, writable=True) for name in STARTERS}"),
     ), (f"{ATTACKS}::test_git_hooks_and_configuration_stay",)),
     Protection("pin of pointers and linked starters", (
-        Change(GUARD, "made.append(Pin(there))\n", "pass\n"),
+        Change(GUARD, "made[there] = Pin(there)\n", "pass\n"),
     ), (f"{GIT}::test_pointers_stay", f"{ATTACKS}::test_linked_hooks_are_protected_too")),
     Protection("hooks folder where there is none", (
         Change(GUARD, '(here / "hooks").mkdir(exist_ok=True)', "pass"),
     ), (f"{ATTACKS}::test_hooks_cannot_be_made_where_there_are_none",)),
+    Protection("what the configuration names", (
+        Change(BOX, "guarded += await asyncio.to_thread(git_guard.look, repository.root, named)", "pass"),
+    ), (f"{GIT}::test_what_the_configuration_names_stays",)),
+    Protection("git's folders are opened again", (
+        Change(WORKSPACE, "for path in closed:", "for path in ():"),
+    ), (f"{GIT}::test_no_command_closes_the_repository",)),
     Protection("no links on the way to a pin", (
         Change(CALLS, "os.O_PATH | os.O_CLOEXEC, 0, _NO_LINKS", "os.O_PATH | os.O_CLOEXEC, 0, 0"),
     ), (f"{LAYERS}::test_a_pin_that_cannot_be_made_is_an_error",)),
@@ -54,11 +70,18 @@ GUARDED = (
         Change(WORKSPACE, "    if not found:\n", "    if True:\n"),
     ), (f"{GIT}::test_nothing_makes_git_run_programs", f"{GIT}::test_what_was_removed_is_said")),
     Protection("bare repositories are found", (
-        Change(GUARD, "is_git = folders.keys() >= _LOOKS_LIKE_GIT or", "is_git = False or"),
+        Change(FOLDERS, "or _looks_like_git(inside)):\n            found", "):\n            found"),
     ), (f"{GIT}::test_all_of_them_are_found",)),
     Protection("repositories in a git folder are found", (
-        Change(GUARD, "and (not is_git or name in _IN_GIT)", "and not is_git"),
+        Change(FOLDERS, 'and name in ("modules", "worktrees"):', "and False:"),
     ), (f"{GIT}::test_all_of_them_are_found",)),
+    Protection("looks hide no repository", (
+        Change(FOLDERS, 'is_git = kind == "git" and "HEAD" in inside',
+               'is_git = "HEAD" in inside and "refs" in inside'),
+    ), (f"{GIT}::test_no_looks_hide_a_repository",)),
+    Protection("Ostro in the repository", (
+        Change(BOX, "            _require_apart(repository.root)\n", "            pass\n"),
+    ), (f"{COMMANDS}::test_ostro_in_the_repository_is_refused",)),
 )  # fmt: skip
 
 SERVED = (

@@ -98,6 +98,12 @@ MOUNTS = (
     Protection("programs shine through hidden folders", (
         Change(WRAP, "for place in policy.readable:", "for place in ():"),
     ), (f"{COMMANDS}::test_programs_below_a_private_home",)),
+    Protection("nothing beside Ostro's own programs", (
+        Change(WRAP, '"--remount-ro", str(OWN_PLACE), ', ""),
+    ), (f"{FURTHER}::test_nothing_is_laid_beside_ostros_own_programs",), (NO_LANDLOCK,)),
+    Protection("the second view is read-only", (
+        Change(ROOMS, "_bind(root, second)", "_bind(root, second, read_only=False)"),
+    ), (f"{FURTHER}::test_what_holds_the_repository_is_no_other_way_to_it",)),
     Protection("no files in /dev", (
         Change(WRAP, '"--remount-ro", "/dev", ', ""),
     ), (f"{ATTACKS}::test_files_in_memory_can_be_laid_nowhere_else",), (NO_LANDLOCK,)),

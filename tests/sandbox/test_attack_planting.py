@@ -56,7 +56,7 @@ def obey(folder: Path, command: str) -> None:
 async def ostro_goes_on(box: Sandbox) -> None:
     """Everything of Ostro's own that starts a program or opens a file in the workspace."""
     workspace = box.workspace
-    await workspace.close()  # the file server starts anew
+    await workspace._files.close()  # it starts anew, and finds what was left in /tmp and the home folder
     await workspace.write("again.txt", b"x")
     await workspace.read("README.md")
     await workspace.listing(recursive=True)

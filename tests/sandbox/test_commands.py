@@ -362,3 +362,12 @@ def test_system_bubblewrap_comes_first(repo: Path) -> None:
 def _program(path: Path, body: str) -> None:
     path.write_text(f"#!/bin/sh\n{body}\n")
     path.chmod(0o755)
+
+
+async def test_ostro_in_the_repository_is_refused(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its programs would be the workspace's to write, and run outside of it."""
+    monkeypatch.setattr(sys, "prefix", str(repo / ".venv"))
+    with pytest.raises(SandboxError, match="Ostro itself is installed in this repository"):
+        await Sandbox.open(repo)
+    async with await Sandbox.open(repo, unsafe=True) as box:
+        assert box.describe()["tier"] == "none"

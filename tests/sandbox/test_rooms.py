@@ -167,6 +167,23 @@ async def test_ostros_own_programs_cannot_be_changed(box: Sandbox) -> None:
     assert here.endswith("keeper.py\n") and "\nmade" not in here
 
 
+async def test_nothing_is_laid_beside_ostros_own_programs(box: Sandbox) -> None:
+    """They find their modules where they lie, before those of the library."""
+    evil = "import os; os.system('touch ' + os.environ.get('PWD', '.') + '/marker')"
+    said = await shell(box, 'echo "$1" > /run/ostro/json.py; mv /run/ostro /run/x; ls /run', evil)
+    assert "Read-only" in said and said.endswith("ostro\n")
+    await box.workspace._files.close()
+    assert await box.workspace.read("README.md") == b"read me\n"
+    assert not (box.workspace.root / "marker").exists()
+
+
+async def test_what_holds_the_repository_is_no_other_way_to_it(box: Sandbox) -> None:
+    await shell(
+        box, "cd /run/ostro/held && echo > made; rm -f README.md; mv src x; echo >> .git/config; cd -"
+    )
+    assert sorted(os.listdir(box.workspace.root)) == [".git", ".gitignore", "README.md", "src"]
+
+
 async def test_files_outside_cannot_be_cut_by_their_path(place: tuple[Sandbox, bool], outside: Path) -> None:
     box, works = place
     await python(box, "import os, sys; os.truncate(sys.argv[1], 0)", str(outside))
