@@ -51,7 +51,6 @@ SHARED_PROCESSES = Change(
 SHARED_IPC = Change(
     ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_PROCESSES | NEW_MOUNTS)"
 )
-PRIVILEGES = Change(CONFINE, "prctl(SET_NO_NEW_PRIVILEGES, 1)", "pass")
 ROOT_IS_ROOT = Change(CONFINE, "prctl(SET_SECURE_BITS, _ROOT_IS_NOBODY)", "pass")
 BOUNDING = Change(CALLS, "prctl(DROP_FROM_BOUND, capability)", "pass")
 AMBIENT_KEPT = Change(CONFINE, "prctl(AMBIENT, _CLEAR_AMBIENT)", "pass")

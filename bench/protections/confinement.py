@@ -17,9 +17,6 @@ from bench.protections.changing import (
     LAUNCH,
     LAYERS,
     MEMORY,
-    NO_FILTER,
-    NO_LANDLOCK,
-    PRIVILEGES,
     PROCESSES,
     ROOT_IS_ROOT,
     SHARED_PROCESSES,
@@ -38,13 +35,10 @@ RIGHTS = (
         f"{FURTHER}::test_a_started_program_has_no_capabilities", f"{ATTACKS}::test_no_capabilities",
     ), (AMBIENT_KEPT,)),
     Protection("ambient capabilities", (AMBIENT_KEPT,), (
-        f"{FURTHER}::test_a_started_program_has_no_capabilities",
+        f"{FURTHER}::test_nothing_of_a_capability_can_be_used",
     ), (HELD,)),
     Protection("bounding set", (BOUNDING,), (f"{ATTACKS}::test_no_capabilities",)),
     Protection("root is nobody", (ROOT_IS_ROOT,), (f"{FURTHER}::test_root_is_nobody_inside",)),
-    Protection("no new privileges", (PRIVILEGES,), (
-        f"{ATTACKS}::test_no_capabilities",
-    ), (NO_FILTER, NO_LANDLOCK)),
 )  # fmt: skip
 
 LANDLOCK = (

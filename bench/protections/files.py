@@ -86,7 +86,8 @@ GUARDED = (
 
 SERVED = (
     Protection("file server: above the workspace", (
-        Change(TREE, "if len(opened) == 1:", "if False:"),
+        Change(TREE, 'raise Refused(f"{path!r} leaves the workspace.")',
+               'opened.insert(0, os.open("..", FOLDER, dir_fd=opened[0]))'),
     ), (f"{FILES}::test_paths_cannot_leave",)),
     Protection("file server: absolute paths", (
         Change(TREE, "if os.path.isabs(path):", "if False:"),
@@ -99,7 +100,12 @@ SERVED = (
     ), (f"{FILES}::test_git_folders_are_not_written",)),
     Protection("file server: git folders through links", (
         Change(TREE, "_require_not_git(path, onward)", "pass"),
-    ), (f"{FILES}::test_git_folder_through_a_link_is_not_written",)),
+    ), (f"{FILES}::test_git_folder_through_a_link_is_not_written",), (
+        Change(TREE, "if change and _is_git_folder(opened[-1]):", "if False:"),
+    )),
+    Protection("file server: what looks like a git folder", (
+        Change(TREE, "if change and _is_git_folder(opened[-1]):", "if False:"),
+    ), (f"{FILES}::test_a_repository_without_a_git_folder_is_not_written",)),
     Protection("file server: special files", (
         Change(SERVER, "if not stat.S_ISREG(status.st_mode):", "if False:"),
     ), (f"{FILES}::test_special_files_are_refused",)),

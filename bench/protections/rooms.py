@@ -163,6 +163,11 @@ LIFE = (
     Protection("the supervisor ends with its socket", (DEAF_SUPERVISOR,), (
         f"{ATTACKS}::test_nothing_survives_a_killed_agent",
     ), (Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER)),
+    Protection("a keeper ends with the supervisor", (
+        Change(KEEPER, "    prctl(SET_DEATH_SIGNAL, signal.SIGKILL)\n", ""),
+    ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent",), (
+        Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER,
+    )),
     Protection("a keeper obeys its channel", (DEAF_KEEPER,), (
         f"{ATTACKS}::test_endless_output_ends_at_the_time_limit",
         f"{FURTHER}::test_output_that_nobody_waits_for_ends_with_the_time",
@@ -171,11 +176,9 @@ LIFE = (
         Change(KEEPER, "prctl(SET_DEATH_SIGNAL, signal.SIGKILL if rooms else signal.SIGTERM)", "pass"),
     ), (f"{LAYERS}::test_when_a_keeper_dies_its_command_goes",)),
     Protection("session of bubblewrap's starter", (OUTER_SESSION,), (
-        f"{FURTHER}::test_a_command_begins_its_session_inside",
         f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
     ), (WRAPS_SESSION, FIRST_SESSION, COMMAND_SESSION)),
     Protection("session of bubblewrap", (WRAPS_SESSION,), (
-        f"{FURTHER}::test_a_command_begins_its_session_inside",
         f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
     ), (OUTER_SESSION, FIRST_SESSION, COMMAND_SESSION)),
     Protection("session of the first process", (FIRST_SESSION,), (

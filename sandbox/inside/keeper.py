@@ -32,6 +32,8 @@ def keep(
 ) -> None:
     """Runs the requested command to its end, and tells the channel. `streams` are its standard ones."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # Bubblewrap's own first process waits for whatever is left of the supervisor.
+    prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
     failures, told = os.pipe()
     watch = _Watch(settings, request["limits"])
     try:

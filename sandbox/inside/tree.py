@@ -148,10 +148,15 @@ _SELECTORS = {"\u034f", "\u115f", "\u1160", "\u3164", *map(chr, range(0xFE00, 0x
 
 
 def _is_git_folder(folder: int) -> bool:
-    """A repository without a working tree around it, whatever its name."""
+    """A repository without a working tree around it, whatever its name, or a part of one."""
+    return _has(folder, "HEAD") and (
+        _has(folder, "commondir") or (_has(folder, "objects") and _has(folder, "refs"))
+    )
+
+
+def _has(folder: int, name: str) -> bool:
     try:
-        for name in ("HEAD", "objects", "refs"):
-            os.stat(name, dir_fd=folder)
+        os.stat(name, dir_fd=folder)
     except OSError:
         return False
     return True
