@@ -13,7 +13,7 @@ kernel lets nobody mount a /proc).
 from __future__ import annotations
 
 from bench.protections.changing import NO_PROBE, Change, Protection
-from bench.protections.confinement import FILTERED, LANDLOCK, LIMITED, RIGHTS
+from bench.protections.confinement import APART, FILTERED, LANDLOCK, LIMITED, RIGHTS
 from bench.protections.files import GUARDED, SERVED
 from bench.protections.probed import PROBED
 from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
@@ -21,6 +21,6 @@ from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
 __all__ = ["NO_PROBE", "PROTECTIONS", "Change", "Protection"]
 
 PROTECTIONS = (
-    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *LIMITED, *GUARDED, *SERVED,
-    *PROBED,
+    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *APART, *LIMITED, *GUARDED,
+    *SERVED, *PROBED,
 )  # fmt: skip
