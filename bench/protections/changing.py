@@ -34,7 +34,7 @@ ALONE = "alone.py"
 
 ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_guard.py", "test_layers.py"
 COMMANDS, FILES, CALLED, TRIED = "test_commands.py", "test_files.py", "test_seccomp.py", "test_probe.py"
-PROCESSES, APARTS = "test_attack_processes.py", "test_tier_c.py"
+PROCESSES, APARTS, SCRATCHED = "test_attack_processes.py", "test_tier_c.py", "test_scratch.py"
 
 # Layers that cover for others.
 
