@@ -26,11 +26,12 @@ SYSTEM = (
     "/opt",
     "/proc",
     "/sys/devices/system/cpu",
-    "/dev",
 )
 OWN = Path(__file__).parent
 """Our programs, some of which import others beside them."""
-DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/tty", "/dev/ptmx", "/dev/pts")
+DEVICES = tuple(f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom", "tty"))
+"""One by one: beside them lie disks, and shared memory of the user's other programs. Not /dev/pts, for the
+user's terminals are in it; a terminal of a command's own would be as well, so that it can have none."""
 
 
 @dataclass(frozen=True)

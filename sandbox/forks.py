@@ -76,11 +76,16 @@ def _is_folder(path: Path) -> bool:
 
 
 def _larger(folder: Path, limit: int) -> bool:
-    total = 0
-    for here, _folders, files in os.walk(folder):
-        for name in files:
-            with contextlib.suppress(FileNotFoundError):  # git removes its locks and temporary files
-                total += os.lstat(os.path.join(here, name)).st_size
-            if total > limit:
-                return True
+    total, waiting = 0, [str(folder)]
+    while waiting:
+        # git removes its locks and temporary files; a path can be too long to be looked at
+        with contextlib.suppress(OSError), os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    continue
+                with contextlib.suppress(FileNotFoundError):
+                    total += entry.stat(follow_symlinks=False).st_size
+                if total > limit:
+                    return True
     return False

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
-import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -49,17 +49,67 @@ def store_folder(root: Path) -> Path:
 
 
 def remove_tree(path: Path) -> None:
-    """Removes a tree without following links, also where a program took its own permissions away."""
-    shutil.rmtree(path, ignore_errors=True)
-    if not path.exists():
+    """Removes a tree without following links, also where a program took its own permissions away.
+
+    However deep it is: no path is as long as a command can make one, by going down step by step, so each
+    folder is moved up to the top before it is emptied. What cannot be removed is left.
+    """
+    try:
+        top = _entered(None, str(path))
+    except OSError:
         return
-    os.chmod(path, stat.S_IRWXU)
-    for here, folders, _files in os.walk(path):
-        for name in folders:
-            folder = os.path.join(here, name)
-            if not os.path.islink(folder):
-                os.chmod(folder, stat.S_IRWXU)
-    shutil.rmtree(path, ignore_errors=True)
+    try:
+        waiting = _without_files(top)
+        while waiting:
+            waiting += _removed(top, waiting.pop())
+    finally:
+        os.close(top)
+    with contextlib.suppress(OSError):
+        os.rmdir(path)
+
+
+def _removed(top: int, name: str) -> list[str]:
+    """Removes a folder in an open one; what folders it had, which lie beside it now."""
+    moved = []
+    with contextlib.suppress(OSError):
+        folder = _entered(top, name)
+        try:
+            for inner in _without_files(folder):
+                with contextlib.suppress(OSError):
+                    # Who cannot write a folder cannot move it either.
+                    os.close(_entered(folder, inner))
+                    new = f".ostro-{os.urandom(8).hex()}"
+                    os.rename(inner, new, src_dir_fd=folder, dst_dir_fd=top)
+                    moved.append(new)
+        finally:
+            os.close(folder)
+        os.rmdir(name, dir_fd=top)
+    return moved
+
+
+def _without_files(folder: int) -> list[str]:
+    """Removes all but the folders in an open one; their names."""
+    folders = []
+    for name in os.listdir(folder):
+        try:
+            os.unlink(name, dir_fd=folder)
+        except IsADirectoryError:
+            folders.append(name)
+        except OSError:
+            continue
+    return folders
+
+
+def _entered(above: int | None, name: str) -> int:
+    """Opens a folder, no link, after it was made one that can be read and changed. Raises OSError."""
+    place = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+    try:
+        itself = f"/proc/self/fd/{place}"
+        if os.fstat(place).st_mode & stat.S_IRWXU != stat.S_IRWXU:
+            os.chmod(itself, stat.S_IRWXU)
+        return os.open(itself, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    finally:
+        os.close(place)
 
 
 def _private(folder: Path, root: Path) -> Path:
@@ -89,9 +139,9 @@ def _sweep(parent: Path) -> None:
         except OSError:
             continue
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            remove_tree(folder)
-        except OSError:
-            continue
+            # Whatever a command left in it, no later session is to end over it.
+            with contextlib.suppress(Exception):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                remove_tree(folder)
         finally:
             os.close(lock)

@@ -50,6 +50,14 @@ class Machine:
     """Calls that set a file's mode, with the place of it among their arguments."""
     opens: dict[str, tuple[int, int, int]]
     """Calls that may make a file, with the places of their flags and of the mode."""
+    shared: dict[str, int]
+    """Calls for what all processes of a user share where there are no namespaces."""
+    attributes: dict[str, int]
+    """Calls that set what a file has beside its content, by a path that nobody has to open."""
+    others: dict[str, int]
+    """Calls on any process of the user's: its number comes first, 0 is the caller itself."""
+    ranks: dict[str, tuple[int, int]]
+    """Calls that set priorities, with the kind that means all of a user: the kind comes first, then whose."""
     foreign_from: int | None = None
     """Numbers from here on are of another calling convention."""
 
@@ -60,7 +68,10 @@ _NEW = {
     "process_madvise": 440, "mount_setattr": 442, "quotactl_fd": 443, "open_tree_attr": 467,
 }  # fmt: skip
 """The same on every processor, as all calls since Linux 5.0 are."""
+_NEW_ATTRIBUTES = {"setxattrat": 463, "removexattrat": 466, "file_setattr": 469}
 _CLONE3, _OPENAT2 = 435, 437
+_OF_A_USER, _OF_A_USER_FOR_DISKS = 2, 3
+"""PRIO_USER, IOPRIO_WHO_USER"""
 
 MACHINES = {
     "x86_64": Machine(
@@ -82,6 +93,21 @@ MACHINES = {
             "fchmodat": (268, 2), "fchmodat2": (452, 2),
         },
         opens={"open": (2, 1, 2), "openat": (257, 2, 3)},
+        shared={
+            "shmget": 29, "shmat": 30, "shmctl": 31, "semget": 64, "semop": 65, "semctl": 66, "msgget": 68,
+            "msgsnd": 69, "msgrcv": 70, "msgctl": 71, "semtimedop": 220, "mq_open": 240, "mq_unlink": 241,
+            "mq_timedsend": 242, "mq_timedreceive": 243, "mq_notify": 244, "mq_getsetattr": 245,
+        },
+        attributes=_NEW_ATTRIBUTES
+        | {
+            "setxattr": 188, "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198,
+            "fremovexattr": 199,
+        },
+        others={
+            "sched_setparam": 142, "sched_setscheduler": 144, "sched_setaffinity": 203,
+            "prlimit64": 302, "sched_setattr": 314,
+        },
+        ranks={"setpriority": (141, _OF_A_USER), "ioprio_set": (251, _OF_A_USER_FOR_DISKS)},
     ),
     "aarch64": Machine(
         architecture=0xC00000B7,
@@ -98,6 +124,21 @@ MACHINES = {
         clone=220, socket=198, socketpair=199, ioctl=29,
         modes={"mknodat": (33, 2), "fchmod": (52, 1), "fchmodat": (53, 2), "fchmodat2": (452, 2)},
         opens={"openat": (56, 2, 3)},
+        shared={
+            "mq_open": 180, "mq_unlink": 181, "mq_timedsend": 182, "mq_timedreceive": 183, "mq_notify": 184,
+            "mq_getsetattr": 185, "msgget": 186, "msgctl": 187, "msgrcv": 188, "msgsnd": 189, "semget": 190,
+            "semctl": 191, "semtimedop": 192, "semop": 193, "shmget": 194, "shmctl": 195, "shmat": 196,
+        },
+        attributes=_NEW_ATTRIBUTES
+        | {
+            "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14, "lremovexattr": 15,
+            "fremovexattr": 16,
+        },
+        others={
+            "sched_setparam": 118, "sched_setscheduler": 119, "sched_setaffinity": 122,
+            "prlimit64": 261, "sched_setattr": 274,
+        },
+        ranks={"setpriority": (140, _OF_A_USER), "ioprio_set": (30, _OF_A_USER_FOR_DISKS)},
     ),
 }  # fmt: skip
 
@@ -105,8 +146,9 @@ MACHINES = {
 def program(machine: str | None = None, *, sockets: bool = True, set_user_id: bool = False) -> bytes | None:
     """The filter as an array of `struct sock_filter`; None for a processor whose calls are not known here.
 
-    Without `sockets` only connected pairs can be made. With `set_user_id` a file may be given that bit, as
-    Ostro's own program does that puts files back as they were.
+    Without `sockets` it stands where there are no namespaces: only connected pairs can be made, and nothing
+    is shared with, or done to, the user's other processes. With `set_user_id` a file may be given that bit,
+    as Ostro's own program does that puts files back as they were.
     """
     if not sys.platform.startswith("linux") or sys.byteorder != "little" or sys.maxsize < 1 << 32:
         return None
@@ -139,6 +181,8 @@ def _steps(machine: Machine, sockets: bool, set_user_id: bool) -> list[Step]:
     steps += _of(machine.ioctl, 1, [step for rule in typing for step in rule])
     if not set_user_id:
         steps += _no_set_user_id(machine)
+    if not sockets:
+        steps += _nothing_of_others(machine)
     return [*steps, _answer(ALLOW)]
 
 
@@ -150,6 +194,22 @@ def _no_set_user_id(machine: Machine) -> list[Step]:
     for number, flags, mode in machine.opens.values():
         with_mode = [(_LOAD, 0, 0, _ARGUMENTS[mode]), *denied]
         steps += _of(number, flags, [(_ANY_BIT, 0, len(with_mode), CREATES), *with_mode])
+    return steps
+
+
+def _nothing_of_others(machine: Machine) -> list[Step]:
+    """What Landlock does not know of: it looks at files that are opened, and at signals."""
+    steps: list[Step] = []
+    for number in sorted(machine.shared.values()):
+        steps += _when((_EQUAL, number), ERRNO | errno.EPERM)
+    for number in sorted(machine.attributes.values()):
+        # As where a file system has none, which whoever copies files is ready for.
+        steps += _when((_EQUAL, number), ERRNO | errno.EOPNOTSUPP)
+    for number in machine.others.values():
+        steps += _of(number, 0, _unless([0], ERRNO | errno.EPERM))
+    for number, of_a_user in machine.ranks.values():
+        whose = [(_LOAD, 0, 0, _ARGUMENTS[1]), *_unless([0], ERRNO | errno.EPERM)]
+        steps += _of(number, 0, [*_when((_EQUAL, of_a_user), ERRNO | errno.EPERM), *whose])
     return steps
 
 

@@ -48,6 +48,8 @@ _ALONE = [
     "files outside the workspace cannot be changed, and what may be read is a list without home folders",
     "no sockets, so no network and no service of this machine",
     "processes signal only each other; what a command leaves running is looked for and ended",
+    "no memory is shared with other programs, and neither their limits nor their priorities can be changed",
+    "of the devices only null, zero, full, random and urandom; your terminals cannot be read or written",
     "the environment holds an allow-list; no secrets of the caller; home and temporary folders are private",
     "no capabilities, no mounts, namespaces, tracing, keyrings, io_uring",
     "limits on time, output, file size, open files, processes, memory and disk",
@@ -55,8 +57,9 @@ _ALONE = [
 _ALONE_OPEN = [
     "what makes git run programs (hooks, configuration) can be changed; it is looked at after each command",
     "no loopback, no /dev/shm: servers in tests and locks of multiprocessing do not work",
-    "permissions and times of files of yours can be changed, also outside the workspace",
-    "the list of processes can be seen",
+    "no pseudo-terminals and no extended attributes: programs that need one of them do not work",
+    "permissions, owners and times of files of yours can be changed, also outside the workspace",
+    "the list of processes can be seen, with their arguments",
     "candidates are tried at paths of their own",
 ]
 

@@ -14,7 +14,7 @@ nobody without capabilities ask for Landlock or a filter).
 from __future__ import annotations
 
 from bench.protections.changing import NO_PROBE, Change, Protection
-from bench.protections.confinement import FILTERED, LANDLOCK, LIMITED, RIGHTS
+from bench.protections.confinement import APART, FILTERED, LANDLOCK, LIMITED, RIGHTS
 from bench.protections.files import GUARDED, SERVED
 from bench.protections.probed import PROBED
 from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
@@ -22,6 +22,6 @@ from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
 __all__ = ["NO_PROBE", "PROTECTIONS", "Change", "Protection"]
 
 PROTECTIONS = (
-    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *LIMITED, *GUARDED, *SERVED,
-    *PROBED,
+    *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *APART, *LIMITED, *GUARDED,
+    *SERVED, *PROBED,
 )  # fmt: skip

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from bench.protections.changing import (
+    ALONE,
     AMBIENT_KEPT,
+    APARTS,
     ATTACKS,
     BOUNDING,
     CALLED,
@@ -95,6 +97,39 @@ FILTERED = (
     Protection("filter: foreign numbers", (
         Change(FILTER, "if machine.foreign_from is not None:", "if False:"),
     ), (f"{CALLED}::test_other_calling_conventions_are_the_end",)),
+)  # fmt: skip
+
+APART = (
+    Protection("tier C: terminals", (
+        Change(ALONE, '"urandom", "tty"))', '"urandom", "tty", "pts"))'),
+    ), (f"{APARTS}::test_the_users_terminals_are_neither_read_nor_written[alone]",)),
+    Protection("tier C: devices", (
+        Change(ALONE, '    "/sys/devices/system/cpu",\n', '    "/sys/devices/system/cpu",\n    "/dev",\n'),
+    ), (
+        f"{APARTS}::test_only_devices_that_are_nobodys_can_be_opened[alone]",
+        f"{APARTS}::test_shared_memory_of_others_is_out_of_reach[alone]",
+    )),
+    *(
+        Protection(f"tier C: {name}", (
+            Change(FILTER, f"for number in {places}:", "for number in ():"),
+        ), (f"{APARTS}::{test}[alone]",))
+        for name, places, test in (
+            ("shared memory", "sorted(machine.shared.values())",
+             "test_shared_memory_of_others_is_out_of_reach"),
+            ("what stays in the kernel", "sorted(machine.shared.values())",
+             "test_nothing_is_left_in_the_kernel"),
+            ("attributes", "sorted(machine.attributes.values())",
+             "test_files_outside_are_given_no_attributes"),
+            ("limits of others", "machine.others.values()", "test_what_others_may_use_stays_as_it_is"),
+        )
+    ),
+    # The kernel lets nobody without capabilities change the priority of a process that has some.
+    Protection("tier C: priorities of others", (
+        Change(FILTER, "for number, of_a_user in machine.ranks.values():", "for number, of_a_user in ():"),
+    ), (f"{CALLED}::test_without_namespaces_a_process_sets_its_own_limits_alone",)),
+    Protection("tier C: priorities of all that the user has", (
+        Change(FILTER, "[*_when((_EQUAL, of_a_user), ERRNO | errno.EPERM), *whose]", "whose"),
+    ), (f"{CALLED}::test_without_namespaces_a_process_sets_its_own_limits_alone",)),
 )  # fmt: skip
 
 LIMITED = (

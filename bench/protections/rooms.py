@@ -23,6 +23,7 @@ from bench.protections.changing import (
     POLICY,
     ROOMS,
     SCRATCH,
+    SCRATCHED,
     SERVE,
     SHARED_IPC,
     SHARED_PROCESSES,
@@ -139,6 +140,17 @@ MOUNTS = (
     Protection("mode of the scratch folder", (
         Change(SCRATCH, "os.chmod(real, 0o700)", "os.chmod(real, 0o755)"),
     ), (f"{FURTHER}::test_ostros_own_folders_are_private",)),
+    Protection("own folders: however deep", (
+        Change(SCRATCH, "os.rename(inner, new, src_dir_fd=folder, dst_dir_fd=top)", "pass"),
+    ), (
+        f"{SCRATCHED}::test_what_a_killed_session_left_stops_no_other",
+    )),
+    Protection("own folders: links", (
+        Change(SCRATCH, "os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW |", "os.O_PATH | os.O_DIRECTORY |"),
+    ), (f"{SCRATCHED}::test_no_link_is_followed_and_no_permission_needed",)),
+    Protection("own folders: a start in any case", (
+        Change(SCRATCH, "contextlib.suppress(Exception)", "contextlib.suppress(OSError)"),
+    ), (f"{SCRATCHED}::test_what_cannot_be_swept_stops_no_other",)),
 )  # fmt: skip
 
 ENVIRONMENT = (

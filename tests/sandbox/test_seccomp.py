@@ -48,6 +48,61 @@ def test_every_denied_call_is_denied_and_no_other_call(machine: tuple[bytes, sec
         assert verdict(program, known.architecture, number) == expected, number
 
 
+@pytest.fixture(params=MACHINES)
+def apart(request: pytest.FixtureRequest) -> tuple[bytes, bytes, seccomp.Machine]:
+    """The filter where there are no namespaces, the other one, and what both know of the processor."""
+    program, usual = seccomp.program(request.param, sockets=False), seccomp.program(request.param)
+    assert program is not None and usual is not None
+    return program, usual, MACHINES[request.param]
+
+
+def test_without_namespaces_nothing_is_shared_and_nothing_done_to_others(
+    apart: tuple[bytes, bytes, seccomp.Machine],
+) -> None:
+    program, usual, known = apart
+    denied, missing = ERRNO | errno.EPERM, ERRNO | errno.EOPNOTSUPP
+    expected = dict.fromkeys(known.shared.values(), denied) | dict.fromkeys(
+        known.attributes.values(), missing
+    )
+    of_others = {*known.others.values(), *(number for number, _user in known.ranks.values())}
+    assert len(known.shared) == 17 and len(known.attributes) == 9 and len(of_others) == 7
+    for number in range(600):
+        wanted = expected.get(number, verdict(usual, known.architecture, number))
+        if number not in {known.socket, known.socketpair}:
+            assert verdict(program, known.architecture, number) == wanted, number
+        if number in expected:
+            assert verdict(usual, known.architecture, number) == ALLOW
+
+
+def test_without_namespaces_a_process_sets_its_own_limits_alone(
+    apart: tuple[bytes, bytes, seccomp.Machine],
+) -> None:
+    program, usual, known = apart
+    denied = ERRNO | errno.EPERM
+    for number in known.others.values():
+        for process, expected in ((0, ALLOW), (1, denied), (4711, denied), (1 << 32, ALLOW)):
+            assert verdict(program, known.architecture, number, process, 4711) == expected
+        assert verdict(usual, known.architecture, number, 4711) == ALLOW
+    for number, of_a_user in known.ranks.values():
+        for kind in range(4):
+            # 0 stands for the caller, of a user for all that the caller's user has.
+            mine = denied if kind == of_a_user else ALLOW
+            assert verdict(program, known.architecture, number, kind, 0, 5) == mine
+            assert verdict(program, known.architecture, number, kind, 4711, 0) == denied
+            assert verdict(usual, known.architecture, number, kind, 4711, 0) == ALLOW
+
+
+def test_without_namespaces_only_connected_pairs_are_made(
+    apart: tuple[bytes, bytes, seccomp.Machine],
+) -> None:
+    program, _usual, known = apart
+    for family in range(64):
+        refused = ERRNO | errno.EAFNOSUPPORT
+        assert verdict(program, known.architecture, known.socket, family) == refused
+        pair = ALLOW if family in (1, 2, 10, 16) else refused
+        assert verdict(program, known.architecture, known.socketpair, family) == pair
+
+
 MAKE, LOOK, TEMPORARY = 0o102, 0o2, 0o20200002
 
 

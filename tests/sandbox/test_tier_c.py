@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
+import resource
 import socket
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -93,6 +96,162 @@ async def test_others_cannot_be_signalled(place: tuple[Sandbox, bool]) -> None:
     await other.wait()
 
 
+async def test_the_users_terminals_are_neither_read_nor_written(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    user, terminal = os.openpty()
+    name = os.ttyname(terminal)
+    os.set_blocking(user, False)
+    try:
+        os.write(user, SECRET.encode() + b"\n")
+        output = await shell(box, 'head -n 1 < "$1"; printf "Allow this? [y]" > "$1"', name)
+        shown = os.read(user, 1000)
+    finally:
+        os.close(terminal)
+        os.close(user)
+    assert (SECRET in output) is works
+    assert (b"Allow" in shown) is works
+
+
+async def test_no_terminal_can_be_had(place: tuple[Sandbox, bool]) -> None:
+    """It would be a file beside the user's own ones."""
+    box, works = place
+    program = "import os\ntry: os.openpty()\nexcept OSError as problem: print(problem.strerror)"
+    assert (await python(box, program) == "") is works
+
+
+DEVICES = """
+import os, sys
+for path in sys.argv[1:]:
+    try: os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY))
+    except OSError: continue
+    print(os.path.basename(path), flush=True)
+open("/dev/null", "w").write("x")
+open("/dev/stdout", "w").write("written")
+"""
+
+
+async def test_only_devices_that_are_nobodys_can_be_opened(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    # No others: the machine may act on it that one of its devices was opened.
+    nobodys = ["/dev/full", "/dev/null", "/dev/random", "/dev/urandom", "/dev/zero"]
+    found = ["/dev/ptmx", *(entry.path for entry in os.scandir("/dev") if Path(entry).is_block_device())]
+    *opened, written = (await python(box, DEVICES, *nobodys, *found)).splitlines()
+    assert written == "written"
+    assert opened[:5] == [path.removeprefix("/dev/") for path in nobodys]
+    assert (len(opened) > 5) is works
+
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+LIBC.shmat.restype = ctypes.c_void_p
+PRIVATE, CREATE, REMOVE = 0, 0o1000, 0
+
+
+@pytest.fixture
+def segment() -> Iterator[tuple[int, int]]:
+    """Shared memory of another program of the user's: its number, and where it lies in ours."""
+    number = LIBC.shmget(PRIVATE, 4096, CREATE | 0o600)
+    address = LIBC.shmat(number, None, 0)
+    ctypes.memmove(address, SECRET.encode(), len(SECRET))
+    yield number, address
+    LIBC.shmctl(number, REMOVE, None)
+    LIBC.shmdt(ctypes.c_void_p(address))
+
+
+SHARED = """
+import ctypes, sys
+c = ctypes.CDLL(None)
+c.shmat.restype = ctypes.c_void_p
+address = c.shmat(int(sys.argv[1]), None, 0)
+if address != ctypes.c_void_p(-1).value:
+    print(ctypes.string_at(address, 28))
+    ctypes.memmove(address, b"changed", 7)
+"""
+
+
+async def test_shared_memory_of_others_is_out_of_reach(
+    place: tuple[Sandbox, bool], segment: tuple[int, int]
+) -> None:
+    box, works = place
+    number, address = segment
+    assert (SECRET in await python(box, SHARED, str(number))) is works
+    assert (ctypes.string_at(address, 7) == b"changed") is works
+    file = Path(f"/dev/shm/ostro-test-{os.getpid()}")
+    file.write_text(SECRET)
+    try:
+        assert (SECRET in await shell(box, 'cat "$1"; echo changed > "$1"', str(file))) is works
+        assert (file.read_text() == "changed\n") is works
+    finally:
+        file.unlink()
+
+
+LEFT = """
+import ctypes, sys
+c, key = ctypes.CDLL(None), int(sys.argv[1])
+print(c.shmget(key, 4096, 0o1600) >= 0, c.msgget(key, 0o1600) >= 0, c.semget(key, 1, 0o1600) >= 0)
+name = b"/ostro-test-%d" % key
+print(c.mq_open(name, 0o102, 0o600, None) >= 0)
+"""
+
+
+async def test_nothing_is_left_in_the_kernel(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    key = 0x05700000 + os.getpid()
+    try:
+        words = (await python(box, LEFT, str(key))).split()
+        assert words == [str(works)] * 4
+    finally:
+        LIBC.shmctl(LIBC.shmget(key, 0, 0), REMOVE, None)
+        LIBC.msgctl(LIBC.msgget(key, 0), REMOVE, None)
+        LIBC.semctl(LIBC.semget(key, 0, 0), 0, REMOVE)
+        LIBC.mq_unlink(b"/ostro-test-%d" % key)
+
+
+OTHERS = """
+import os, resource, sys
+process = int(sys.argv[1])
+for attempt in (
+    lambda: resource.prlimit(process, resource.RLIMIT_NOFILE, (5, 5)),
+    lambda: os.setpriority(os.PRIO_PROCESS, process, 7),
+    lambda: os.sched_setaffinity(process, [min(os.sched_getaffinity(process))]),
+    lambda: os.sched_setscheduler(process, os.SCHED_BATCH, os.sched_param(0)),
+):
+    try: attempt()
+    except PermissionError: continue
+    print("worked")
+# Of its own it may say so.
+resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+os.nice(1)
+os.sched_setaffinity(0, os.sched_getaffinity(0))
+"""
+
+
+async def test_what_others_may_use_stays_as_it_is(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    other = await asyncio.create_subprocess_exec("sleep", "30")
+    try:
+        assert (await python(box, OTHERS, str(other.pid))) == "worked\n" * (4 if works else 0)
+        assert (resource.prlimit(other.pid, resource.RLIMIT_NOFILE) == (5, 5)) is works
+        assert (os.getpriority(os.PRIO_PROCESS, other.pid) == 7) is works
+    finally:
+        other.kill()
+        await other.wait()
+
+
+ATTRIBUTE = "user.ostro-test"
+
+
+async def test_files_outside_are_given_no_attributes(place: tuple[Sandbox, bool], outside: Path) -> None:
+    box, works = place
+    try:
+        os.setxattr(outside, ATTRIBUTE, b"mine")
+    except OSError:
+        pytest.skip("this file system has no attributes")
+    program = "import os, sys; os.setxattr(sys.argv[1], sys.argv[2], b'changed')"
+    output = await python(box, program, str(outside), ATTRIBUTE)
+    assert ("Operation not supported" in output) is not works
+    assert (os.getxattr(outside, ATTRIBUTE) == b"changed") is works
+
+
 @pytest.mark.parametrize("script", SURVIVORS)
 async def test_nothing_survives(alone: Sandbox, script: str) -> None:
     mark = f"98769.{os.getpid()}{time.monotonic_ns() % 10**6}"
@@ -153,6 +312,21 @@ async def test_work_goes_on(alone: Sandbox, repo: Path) -> None:
     assert await workspace.read("new.txt") == b"new\n"
     await workspace.restore(start)
     assert not (repo / "new.txt").exists()
+
+
+COPIES = """
+import shutil, subprocess, sys, tempfile
+open("a", "w").close()
+shutil.copy2("a", "b")
+subprocess.run(["cp", "-a", "b", "c"], check=True)
+subprocess.run(["mv", "c", tempfile.mkdtemp()], check=True)
+subprocess.run(["tar", "-cf", "d.tar", "a"], check=True)
+subprocess.run(["nice", "-n", "1", sys.executable, "-c", "print('done')"], check=True)
+"""
+
+
+async def test_files_are_copied_though_they_are_given_no_attributes(alone: Sandbox) -> None:
+    assert await python(alone, COPIES) == "done\n"
 
 
 async def test_nothing_is_left_where_it_is_not_enough(
