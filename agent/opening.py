@@ -84,8 +84,8 @@ def _require_model(ref: str) -> None:
 
 
 def _merged(saved: RunOptions, given: RunOptions) -> RunOptions:
-    """What the session was told, and over it what is told now."""
-    told = {name: getattr(given, name) for name in given.model_fields_set}
+    """What the session was told, and over it what is told now; to do without a sandbox is told each time."""
+    told = {name: getattr(given, name) for name in given.model_fields_set} | {"unsafe": given.unsafe}
     if given.kind != "session":
         told["kind"] = "fix" if saved.kind == "fix" else "run"
     merged = saved.model_copy(update=told)

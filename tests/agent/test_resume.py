@@ -7,6 +7,7 @@ import pytest
 from agent import events
 from agent.ending import WrongUsage
 from agent.journal import find
+from agent.undo import opened, redo, undo
 from tests.agent.running import Ran, run
 from tests.conftest import GitRepo
 from tests.scripted_engine import call, calls, say
@@ -119,6 +120,25 @@ async def test_options_said_again_win(git_repo: GitRepo):
 
     assert again.end.outcome == "done"
     assert again.engine.requests[0].sampling.seed == 3
+
+
+async def test_to_do_without_a_sandbox_is_said_each_time(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OSTRO_TEST_OF_THE_CALLER", "is here")
+    repo = git_repo({})
+    first = await run(repo, [call("write", path="a", content="x"), say("Done.")], unsafe=True)
+    assert first.of(events.Start)[0].sandbox["mechanism"] == "none"
+
+    again = await run(repo, [say("Done.")], resume=first.session)
+    assert again.of(events.Start)[0].sandbox["mechanism"] != "none"
+    third = await run(repo, [say("Done.")], resume=first.session, unsafe=True)
+    assert third.of(events.Start)[0].sandbox["mechanism"] == "none"
+
+    for unsafe in (False, True):
+        async with opened(first.session, unsafe=unsafe) as (workspace, journal, timeline):
+            done = await workspace.run(["printenv", "OSTRO_TEST_OF_THE_CALLER"])
+            assert (done.exit_code == 0) is unsafe
+            await (redo if unsafe else undo)(workspace, journal, timeline)
+            assert (repo / "a").exists() is unsafe
 
 
 async def test_kept_outputs_can_be_read_after_a_resume(git_repo: GitRepo):
