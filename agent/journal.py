@@ -2,7 +2,7 @@
 
 A record is one line, written by one `write` to a file opened for appending, so a process killed at
 any byte leaves whole records and at most one torn line at the end. A reader leaves that line out;
-a writer that reopens the file cuts it off first. Secrets are masked in every record (agent/secrets.py).
+a writer that reopens the file cuts it off first. Secrets are masked in every text (agent/secrets.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ Record = dict[str, Any]
 """`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` and `label`, `connection`, `fault`."""
 STREAMED = ("text", "thinking", "tool_output")
 """Events that are pieces of one text."""
+_COMPARED = frozenset({"repository", "before"})
+"""Kinds that hold names of paths and refs alone, which are compared with those that are there later."""
 _NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})
 _NAMES_ITS_CONTENT = frozenset(
     {"type", "v", "kind", "role", "id", "tool_call_id", "tree", "repo", "resume", "phase", "effort"}
@@ -91,7 +93,7 @@ class Journal:
         """Writes one record; with `sync`, returns only when it is on the disk."""
         lines = self._released()
         plain = {key: _plain(value) for key, value in fields.items()}
-        shown = _masked(plain, _NAMES_A_RECORD, _NAMES_ITS_CONTENT)
+        shown = plain if kind in _COMPARED else _masked(plain, _NAMES_A_RECORD, _NAMES_ITS_CONTENT)
         lines.append({"kind": kind, **(_without_spelling(shown, plain) if kind == "message" else shown)})
         self._write(lines, sync)
 

@@ -17,7 +17,7 @@ from agent.ending import EnvironmentProblem, WrongUsage
 
 
 def trusted(root: Path | None = None) -> list[Path]:
-    """The trusted repositories, sorted. EnvironmentProblem: unreadable, or the repository at `root` has it."""
+    """The trusted repositories, sorted. EnvironmentProblem: unreadable, or a file of the one at `root`."""
     path = settings_file("trusted", root)
     try:
         lines = path.read_bytes().split(b"\n")

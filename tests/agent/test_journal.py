@@ -161,6 +161,15 @@ def test_secrets_are_masked_in_every_record():
     assert read(journal.path)[2]["options"] == {"repo": "/r", "command": ["curl", MASK]}
 
 
+@pytest.mark.parametrize("kind", ["repository", "before"])
+def test_what_is_compared_later_is_kept_to_the_letter(kind: str):
+    name = f"ghp_{'a' * 36}"
+    journal = Journal.create()
+    journal.append(kind, uncommitted=[name], refs={f"refs/heads/{name}": name})
+
+    assert journal.records() == [{"kind": kind, "uncommitted": [name], "refs": {f"refs/heads/{name}": name}}]
+
+
 def test_a_message_with_a_secret_loses_the_token_ids_that_spell_it():
     journal = Journal.create()
     for text in ("Nothing to hide.", SAID):
