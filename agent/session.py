@@ -235,8 +235,10 @@ class Session:
         if tree != self.last_tree:
             self.last_tree = tree
             self.journal.append("tree", tree=tree, label=label, sync=True)
-            point = self.timeline.add(tree, label)
-            self.emit(Checkpoint(step=point.step, tree=tree, label=label))
+            known = len(self.timeline.points)
+            self.timeline.add(tree, label)
+            for point in self.timeline.points[known:]:
+                self.emit(Checkpoint(step=point.step, tree=point.tree, label=point.label))
         return tree
 
     async def _undo(self, command: Undo | Redo) -> None:
