@@ -54,6 +54,9 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
         with repository_lock(root, session_id):
             journal = Journal.reopen(session_id) if options.resume else Journal.create(session_id)
             try:
+                if resumed:  # what another process wrote while the lock was waited for is in it as well
+                    resumed = Resumed.read(journal.records())
+                    _commits(options, resumed)
                 open_engine = engine or engine_for(options.model)
                 yield Session(options, sandbox, open_engine, journal, resumed, config.approvals.rule, author)
             finally:
