@@ -221,25 +221,38 @@ def _open(path: Path, flags: int) -> int:
 def repository_lock(repo: Path, session: str) -> Iterator[None]:
     """Holds the repository for one session of this user; the kernel lets go when the process dies.
 
-    Raises EnvironmentProblem, naming the session and process that hold it.
+    A session of a repository around it would see and undo its files: one that runs there keeps this one out,
+    and none starts meanwhile. Raises EnvironmentProblem, naming the session and process that hold it.
     """
+    repo = repo.resolve()
+    holder = f"session {session}, process {os.getpid()}"
+    with contextlib.ExitStack() as held:
+        for outer in repo.parents:
+            if os.path.lexists(outer / ".git"):
+                held.enter_context(_locked(outer, f"{holder}, in {repo}", fcntl.LOCK_SH))
+        held.enter_context(_locked(repo, holder, fcntl.LOCK_EX))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(repo: Path, holder: str, how: int) -> Iterator[None]:
     folder = state_folder() / "locks"
     try:
         _private_folder(folder)
-        name = hashlib.sha256(os.fsencode(repo.resolve())).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(repo)).hexdigest()[:32]
         fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise EnvironmentProblem(f"The lock folder {folder} cannot be used ({error.strerror}).") from error
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another session"
+            other = os.pread(fd, 5000, 0).decode(errors="replace").strip() or "another session"
             raise EnvironmentProblem(
-                f"Ostro already works in {repo} ({holder}); wait for it or end it first."
+                f"Ostro already works in {repo} ({other}); wait for it or end it first."
             ) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"session {session}, process {os.getpid()}".encode(), 0)
+        os.pwrite(fd, os.fsencode(holder), 0)
         yield
     finally:
         os.close(fd)

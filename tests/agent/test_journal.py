@@ -113,6 +113,29 @@ def test_one_session_a_repository(tmp_path: Path):
         pass
 
 
+def test_a_repository_in_another_that_is_worked_in(tmp_path: Path):
+    inner, sibling = tmp_path / "outer" / "vendor" / "inner", tmp_path / "outer" / "sibling"
+    for repo in (tmp_path / "outer", inner, sibling):
+        (repo / ".git").mkdir(parents=True)
+    outer = tmp_path / "outer"
+
+    with (
+        repository_lock(outer, "one"),
+        pytest.raises(EnvironmentProblem, match=f"works in {outer} .session one"),
+        repository_lock(inner, "two"),
+    ):
+        pass
+    with (
+        repository_lock(inner, "one"),
+        repository_lock(sibling, "two"),
+        pytest.raises(EnvironmentProblem, match=f"works in {outer} .session two, .*sibling"),
+        repository_lock(outer, "three"),
+    ):
+        pass
+    with repository_lock(outer, "four"):
+        pass
+
+
 def test_the_lock_goes_with_its_process(tmp_path: Path):
     code = (
         "import os, sys; from pathlib import Path; from agent.journal import repository_lock\n"
