@@ -41,6 +41,8 @@ class Approvals:
         self._rules = tuple(user_rules)
         self.committed = False
         """A command that commits or publishes was let through."""
+        self.on_commit: Callable[[], None] = lambda: None
+        """Called each time, before the command runs: a resumed session has to know of it."""
         self._asked: dict[str, asyncio.Future[bool]] = {}
         self.denied = list(denied)
         """What was denied, in the words of the `approval` events."""
@@ -50,6 +52,7 @@ class Approvals:
         denial = await self._denial(wish)
         if denial is None and wish.command is not None and rules.commits(wish.command):
             self.committed = True
+            self.on_commit()
         return denial
 
     async def _denial(self, wish: Wish) -> str | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import traceback
 from typing import TYPE_CHECKING
 
 from agent.asking import brief
 from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved
-from agent.events import End
+from agent.events import End, Warn
 from sandbox import SandboxError
 
 if TYPE_CHECKING:
@@ -16,14 +17,9 @@ if TYPE_CHECKING:
 
 async def end_of(session: Session, ending: Ending) -> End:
     """Whatever happened, an `end`: with the patch so far, where the workspace can still tell it."""
-    patch, changed = "", list[str]()
+    ending, changed, patch = await _changes(session, ending)
     try:
-        if session.start_tree:
-            now = await session.checkpoint("end")
-            patch = await session.workspace.diff(session.start_tree, now)
-            changed = await session.workspace.changed(session.start_tree, now)
-    except (SandboxError, Ending) as problem:
-        ending = EnvironmentProblem(str(problem)) if isinstance(ending, Done) else ending
+        await session.left_behind.tell(session, changed)
     except Exception:
         ending = fault(session)
 
@@ -52,6 +48,26 @@ async def end_of(session: Session, ending: Ending) -> End:
         exit_code=ending.exit_code,
         commit=commit,
     )
+
+
+async def _changes(session: Session, ending: Ending) -> tuple[Ending, list[str], str]:
+    """The ending that is to be told, the changed files, and the patch: as much of them as can be told."""
+    changed, patch = list[str](), ""
+    if not session.start_tree:
+        return ending, changed, patch
+    what = "What the run has changed cannot be told"
+    try:
+        now = await session.checkpoint("end")
+        changed = await session.workspace.changed(session.start_tree, now)
+        what = "The patch cannot be made, and is left out"
+        patch = await session.workspace.diff(session.start_tree, now)
+    except (SandboxError, Ending) as problem:
+        with contextlib.suppress(Ending):
+            session.emit(Warn(text=f"{what}: {problem}"))
+        ending = EnvironmentProblem(str(problem)) if isinstance(ending, Done) else ending
+    except Exception:
+        ending = fault(session)
+    return ending, changed, patch
 
 
 def fault(session: Session) -> Fault:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agent.ending import Done, Ending, EnvironmentProblem
 from agent.events import Warn
 from agent.identity import Identity
+from agent.listing import listed
 from agent.options import RunOptions
 from agent.secrets import masked
 from agent.version import version
@@ -33,15 +33,12 @@ class Committing:
         """Without an `author` nothing is committed; `recorded` is what a resumed session's journal says."""
         self._author = author
         self._recorded = recorded
-        self._refs: Mapping[str, str] = {}
 
     async def begin(self, session: Session) -> None:
         """Looks at the repository before anything is run in it. Raises SandboxError."""
-        history = session.sandbox.history
-        with contextlib.suppress(HistoryProblem):  # refs that git cannot list do not stand in a run's way
-            self._refs = await history.refs()
         if self._author is None or self._recorded is not None:
             return
+        history = session.sandbox.history
         head = await history.head()
         uncommitted = await history.uncommitted()
         self._recorded = {"branch": head.branch, "commit": head.commit, "uncommitted": uncommitted}
@@ -50,14 +47,6 @@ class Committing:
             session.emit(
                 Warn(text=f"A {head.in_progress} is in progress: until it is done, nothing is committed.")
             )
-
-    async def moved(self, session: Session) -> list[str]:
-        """HEAD and the refs that are not what they were, each in words; none after an approved commit."""
-        if session.approvals.committed or not self._refs:
-            return []
-        now = await session.sandbox.history.refs()
-        names = sorted({*now, *self._refs})
-        return [_move(n, self._refs.get(n), now.get(n)) for n in names if now.get(n) != self._refs.get(n)]
 
     async def finish(
         self, session: Session, ending: Ending, changed: Sequence[str]
@@ -81,9 +70,8 @@ class Committing:
         if start is None:
             raise HistoryProblem("how the repository was at the start is not known.")
         if names := [path for path in changed if _covered(path, start["uncommitted"])]:
-            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
             raise HistoryProblem(
-                f"{', '.join(names[:MOST_NAMED])}{more} had changes of yours before, which would go with it."
+                f"{listed(names, most=MOST_NAMED)} had changes of yours before, which would go with it."
             )
         who = Author(author.name, author.email, f"@{int(time.time())} {time.strftime('%z')}")
         onto = Head(start["branch"], start["commit"])
@@ -116,9 +104,3 @@ def _covered(path: str, uncommitted: Sequence[str]) -> bool:
         path == other or path.startswith(f"{other.rstrip('/')}/") or other.startswith(f"{path}/")
         for other in uncommitted
     )
-
-
-def _move(name: str, before: str | None, now: str | None) -> str:
-    if before is None:
-        return f"{name} is new"
-    return f"{name} was {before[:40]} and is {now[:40] if now else 'gone'}"

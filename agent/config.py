@@ -91,9 +91,20 @@ def config_folder(root: Path | None = None) -> Path:
     return folder
 
 
+def settings_file(name: str, root: Path | None = None) -> Path:
+    """A file of the user's settings. EnvironmentProblem: it, or a link to it, lies in the repository."""
+    path = config_folder(root) / name
+    real = Path(os.path.realpath(path))
+    if root is not None and real.is_relative_to(root):
+        raise EnvironmentProblem(
+            f"{path} is a link into the workspace ({real}); put a file in its place, or work elsewhere."
+        )
+    return path
+
+
 def load(root: Path | None = None) -> Config:
     """The settings, all defaults where there is no file. EnvironmentProblem names file and key."""
-    path = config_folder(root) / "config.toml"
+    path = settings_file("config.toml", root)
     try:
         text = path.read_bytes().decode("utf-8")
     except FileNotFoundError:

@@ -2,7 +2,7 @@
 
 A record is one line, written by one `write` to a file opened for appending, so a process killed at
 any byte leaves whole records and at most one torn line at the end. A reader leaves that line out;
-a writer that reopens the file cuts it off first. Secrets are masked in every record (agent/secrets.py).
+a writer that reopens the file cuts it off first. Secrets are masked in every text (agent/secrets.py).
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ Record = dict[str, Any]
 """`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` and `label`, `connection`, `fault`."""
 STREAMED = ("text", "thinking", "tool_output")
 """Events that are pieces of one text."""
+_COMPARED = frozenset({"repository", "before"})
+"""Kinds that hold names of paths and refs alone, which are compared with those that are there later."""
 _NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})
 _NAMES_ITS_CONTENT = frozenset(
     {"type", "v", "kind", "role", "id", "tool_call_id", "tree", "repo", "resume", "phase", "effort"}
@@ -91,7 +93,7 @@ class Journal:
         """Writes one record; with `sync`, returns only when it is on the disk."""
         lines = self._released()
         plain = {key: _plain(value) for key, value in fields.items()}
-        shown = _masked(plain, _NAMES_A_RECORD, _NAMES_ITS_CONTENT)
+        shown = plain if kind in _COMPARED else _masked(plain, _NAMES_A_RECORD, _NAMES_ITS_CONTENT)
         lines.append({"kind": kind, **(_without_spelling(shown, plain) if kind == "message" else shown)})
         self._write(lines, sync)
 
@@ -219,25 +221,38 @@ def _open(path: Path, flags: int) -> int:
 def repository_lock(repo: Path, session: str) -> Iterator[None]:
     """Holds the repository for one session of this user; the kernel lets go when the process dies.
 
-    Raises EnvironmentProblem, naming the session and process that hold it.
+    A session of a repository around it would see and undo its files: one that runs there keeps this one out,
+    and none starts meanwhile. Raises EnvironmentProblem, naming the session and process that hold it.
     """
+    repo = repo.resolve()
+    holder = f"session {session}, process {os.getpid()}"
+    with contextlib.ExitStack() as held:
+        for outer in repo.parents:
+            if os.path.lexists(outer / ".git"):
+                held.enter_context(_locked(outer, f"{holder}, in {repo}", fcntl.LOCK_SH))
+        held.enter_context(_locked(repo, holder, fcntl.LOCK_EX))
+        yield
+
+
+@contextlib.contextmanager
+def _locked(repo: Path, holder: str, how: int) -> Iterator[None]:
     folder = state_folder() / "locks"
     try:
         _private_folder(folder)
-        name = hashlib.sha256(os.fsencode(repo.resolve())).hexdigest()[:32]
+        name = hashlib.sha256(os.fsencode(repo)).hexdigest()[:32]
         fd = os.open(folder / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise EnvironmentProblem(f"The lock folder {folder} cannot be used ({error.strerror}).") from error
     try:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, how | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = os.pread(fd, 200, 0).decode(errors="replace").strip() or "another session"
+            other = os.pread(fd, 5000, 0).decode(errors="replace").strip() or "another session"
             raise EnvironmentProblem(
-                f"Ostro already works in {repo} ({holder}); wait for it or end it first."
+                f"Ostro already works in {repo} ({other}); wait for it or end it first."
             ) from None
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"session {session}, process {os.getpid()}".encode(), 0)
+        os.pwrite(fd, os.fsencode(holder), 0)
         yield
     finally:
         os.close(fd)

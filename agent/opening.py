@@ -54,6 +54,9 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
         with repository_lock(root, session_id):
             journal = Journal.reopen(session_id) if options.resume else Journal.create(session_id)
             try:
+                if resumed:  # what another process wrote while the lock was waited for is in it as well
+                    resumed = Resumed.read(journal.records())
+                    _commits(options, resumed)
                 open_engine = engine or engine_for(options.model)
                 yield Session(options, sandbox, open_engine, journal, resumed, config.approvals.rule, author)
             finally:
@@ -84,8 +87,8 @@ def _require_model(ref: str) -> None:
 
 
 def _merged(saved: RunOptions, given: RunOptions) -> RunOptions:
-    """What the session was told, and over it what is told now."""
-    told = {name: getattr(given, name) for name in given.model_fields_set}
+    """What the session was told, and over it what is told now; to do without a sandbox is told each time."""
+    told = {name: getattr(given, name) for name in given.model_fields_set} | {"unsafe": given.unsafe}
     if given.kind != "session":
         told["kind"] = "fix" if saved.kind == "fix" else "run"
     merged = saved.model_copy(update=told)

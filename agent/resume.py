@@ -40,6 +40,8 @@ class Resumed:
     denied: list[str] = field(default_factory=list)
     repository: dict[str, Any] | None = None
     """How HEAD and what is not committed were at the first start, where `--commit` was given."""
+    before: dict[str, Any] | None = None
+    """Git's folders at the first start, and the refs when they were told last (agent/left_behind.py)."""
     candidates: dict[str, str] = field(default_factory=dict)
     """Files that may hold a candidate nobody verified, with the SHA-256 of that."""
     timeline: Timeline = field(default_factory=Timeline)
@@ -65,6 +67,10 @@ class Resumed:
                     state.history.append(Message.model_validate(record["message"]))
                 case "repository":
                     state.repository = state.repository or record
+                case "before":
+                    state.before = {name: value for name, value in record.items() if name != "kind"}
+                case "commits" if state.before:
+                    state.before["refs"] = None
                 case "candidate" if record["sha256"]:
                     state.candidates[record["path"]] = record["sha256"]
                 case "candidate":
@@ -88,6 +94,8 @@ class Resumed:
             case "approval" if event["decision"] == "denied":
                 self.denied.append(event["what"])
             case "end":
+                if self.before:  # what had moved was told before it
+                    self.before["refs"] = None
                 tokens = Tokens.model_validate(event["tokens"])
                 self.tally = Tally(event["steps"], dict(event["effort"]), tokens)
 

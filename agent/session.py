@@ -28,6 +28,7 @@ from agent.ending import Done, Ending, EnvironmentProblem, Interrupted, LimitRea
 from agent.events import AnyEvent, Checkpoint, Model, Start, Step, UsageEvent, Warn
 from agent.identity import Identity
 from agent.journal import Journal
+from agent.left_behind import LeftBehind
 from agent.options import RunOptions
 from agent.resume import Resumed, close_open_calls
 from agent.rules import Rule
@@ -71,7 +72,9 @@ class Session:
         self.context = Context(options.seed)
         denied, tier = resumed.denied if resumed else [], sandbox.describe()["tier"]
         self.approvals = Approvals(options, self.emit, denied, tier=tier, user_rules=rules)
+        self.approvals.on_commit = lambda: journal.append("commits", sync=True)
         self.committing = Committing(author, resumed.repository if resumed else None)
+        self.left_behind = LeftBehind(resumed.before if resumed else None)
         self.outputs = OutputStore(journal.path.parent / "outputs", written=masked)
         self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
@@ -232,8 +235,10 @@ class Session:
         if tree != self.last_tree:
             self.last_tree = tree
             self.journal.append("tree", tree=tree, label=label, sync=True)
-            point = self.timeline.add(tree, label)
-            self.emit(Checkpoint(step=point.step, tree=tree, label=label))
+            known = len(self.timeline.points)
+            self.timeline.add(tree, label)
+            for point in self.timeline.points[known:]:
+                self.emit(Checkpoint(step=point.step, tree=point.tree, label=point.label))
         return tree
 
     async def _undo(self, command: Undo | Redo) -> None:
@@ -261,8 +266,6 @@ class Session:
         try:
             ending = await self._ending()
             await self.sandbox.disconnect()
-            await self._tell_of_new_repositories()
-            await self._tell_of_moved_refs()
             end = await end_of(self, ending)
             end = end.model_copy(update={"t": self.seconds})
             with contextlib.suppress(Ending):  # an unwritable journal does not take the end away
@@ -273,24 +276,6 @@ class Session:
                     await self._engine.close()
         finally:
             self._events.put_nowait(None)
-
-    async def _tell_of_new_repositories(self) -> None:
-        with contextlib.suppress(SandboxError, Ending):
-            if new := await self.sandbox.new_repositories():
-                what = f"New git repositories: {', '.join(new[:5])}"
-                self.emit(
-                    Warn(text=f"{what}. Their hooks and configuration are whatever made them put there.")
-                )
-
-    async def _tell_of_moved_refs(self) -> None:
-        with contextlib.suppress(Ending):
-            try:
-                moved = await self.committing.moved(self)
-            except SandboxError as problem:
-                self.emit(Warn(text=f"Whether the run has moved any ref cannot be told: {problem}"))
-                return
-            if moved:
-                self.emit(Warn(text=f"Moved during the run, without an approval: {'; '.join(moved[:5])}."))
 
     async def _ending(self) -> Ending:
         """Runs the body to its end, however it ends."""
@@ -338,6 +323,7 @@ class Session:
         if self.resumed:
             self.start_tree, self.last_tree = self.resumed.start_tree, self.resumed.last_tree
             await self.resumed.take_back(self)
+        await self.left_behind.begin(self)
         await self.committing.begin(self)
         now = await self.checkpoint("resumed" if self.resumed else "start")
         self.start_tree = self.start_tree or now

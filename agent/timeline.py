@@ -66,11 +66,20 @@ class Timeline:
         return timeline
 
     def add(self, tree: str, label: str) -> Point:
-        """A new checkpoint; nothing can be redone any more."""
+        """A new checkpoint; nothing can be redone any more.
+
+        What an unfinished move has overwritten, the user's edits in it, would be in no checkpoint then: it
+        becomes the one before.
+        """
+        move, self.pending = self.pending, None
+        if move and self.at and move.saved not in (tree, self.at.tree):
+            self._add(move.saved, f"before an unfinished {move.kind}")
+        self.undone.clear()
+        return self._add(tree, label)
+
+    def _add(self, tree: str, label: str) -> Point:
         self.at = Point(len(self.points), tree, label, self.at.step if self.at else None)
         self.points.append(self.at)
-        self.undone.clear()
-        self.pending = None
         return self.at
 
     def begin(self, move: Move) -> None:

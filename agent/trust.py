@@ -12,13 +12,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from agent.config import config_folder
+from agent.config import config_folder, settings_file
 from agent.ending import EnvironmentProblem, WrongUsage
 
 
-def trusted() -> list[Path]:
-    """The trusted repositories, sorted. Raises EnvironmentProblem."""
-    path = _file()
+def trusted(root: Path | None = None) -> list[Path]:
+    """The trusted repositories, sorted. EnvironmentProblem: unreadable, or a file of the one at `root`."""
+    path = settings_file("trusted", root)
     try:
         lines = path.read_bytes().split(b"\n")
     except FileNotFoundError:
@@ -30,7 +30,7 @@ def trusted() -> list[Path]:
 
 def is_trusted(root: Path) -> bool:
     """Whether the user trusts the repository at this real path."""
-    return root in trusted()
+    return root in trusted(root)
 
 
 def trust(root: Path, *, remove: bool = False) -> bool:
@@ -41,16 +41,12 @@ def trust(root: Path, *, remove: bool = False) -> bool:
     if "\n" in str(root):
         raise WrongUsage("A repository with a line feed in its path cannot be trusted; rename its folder.")
     with _alone(root):
-        before = trusted()
+        before = trusted(root)
         if (root in before) is not remove:
             return False
         after = [path for path in before if path != root] if remove else sorted([*before, root])
-        _replace(_file(), b"".join(os.fsencode(path) + b"\n" for path in after))
+        _replace(settings_file("trusted", root), b"".join(os.fsencode(path) + b"\n" for path in after))
     return True
-
-
-def _file() -> Path:
-    return config_folder() / "trusted"
 
 
 @contextlib.contextmanager

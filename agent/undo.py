@@ -66,16 +66,19 @@ def told(moves: list[Move], files: list[str] | None = None) -> str:
 
 
 @asynccontextmanager
-async def opened(session: str | None) -> AsyncIterator[tuple[Workspace, Journal, Timeline]]:
+async def opened(
+    session: str | None, *, unsafe: bool = False
+) -> AsyncIterator[tuple[Workspace, Journal, Timeline]]:
     """The workspace of a session (the latest one of the repository here by default), under its lock.
 
+    `unsafe` opens it without a sandbox, whatever the session did.
     Raises WrongUsage (no such session), EnvironmentProblem (no repository, no sandbox, Ostro at work there).
     """
     path = find(session) if session else _latest(Path("."))
     records = read(path)
     options = _options(records)
     try:
-        sandbox = await Sandbox.open(options.repo, unsafe=options.unsafe)
+        sandbox = await Sandbox.open(options.repo, unsafe=unsafe)
     except SandboxError as problem:
         raise EnvironmentProblem(str(problem)) from problem
     try:

@@ -136,6 +136,11 @@ class Sandbox:
         if self._room.network is not None:
             await self._room.network.close()
 
+    @property
+    def repositories(self) -> list[str]:
+        """The git folders that were in the workspace when it was opened, relative to it."""
+        return [place.path for place in self._room.guarded]
+
     async def new_repositories(self) -> list[str]:
         """Git repositories in the workspace that were not there at the start, and so are not protected; also
         what of the others is not as it was. Raises SandboxError where they cannot be looked through."""

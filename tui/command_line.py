@@ -152,7 +152,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--commit", action="store_true", help="commit what it changed, once it is done")
     add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
     add("--allow-network", metavar="HOST[:PORT]", type=_host, action="append", help=ALLOW_NETWORK)
-    add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox")
+    add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox; never resumed")
 
 
 def _headless_options(parser: argparse.ArgumentParser) -> None:
@@ -205,6 +205,9 @@ def _undo(commands: Any) -> None:
         parser.add_argument("session", nargs="?", metavar="SESSION", help="default: the latest one here")
         parser.add_argument(
             "--force", action="store_true", help="also where files were changed since; that is recorded first"
+        )
+        parser.add_argument(
+            "--unsafe-no-sandbox", action="store_true", help="read and write the files without a sandbox"
         )
         parser.set_defaults(handler=_undo_command)
 
@@ -319,9 +322,10 @@ def _trust_command(arguments: argparse.Namespace) -> int:
 def _undo_command(arguments: argparse.Namespace) -> int:
     from tui.undo import redo_session, undo_session
 
+    told = {"force": arguments.force, "unsafe": arguments.unsafe_no_sandbox}
     if arguments.command == "redo":
-        return redo_session(arguments.session, force=arguments.force)
-    return undo_session(arguments.session, step=arguments.to, force=arguments.force)
+        return redo_session(arguments.session, **told)
+    return undo_session(arguments.session, step=arguments.to, **told)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from agent.options import RunOptions
 from agent.session import Session
 from tools.plain_text import json_escaped
 from tui.fault import fault
+from tui.output_folder import OutputFolder
 from tui.printer import SAID_ON_STDERR, TextPrinter
 from tui.standard_output import let_go, say, unwritable
 
@@ -79,7 +80,8 @@ class Headless:
 
     def __init__(self, printer: Printer, output_dir: Path | None = None) -> None:
         self._printer = printer
-        self._folder = output_dir
+        self._output_dir = output_dir
+        self._folder: OutputFolder | None = None
         self._lines: list[bytes] = []
         self._session: Session | None = None
         self._task: asyncio.Task[int] | None = None
@@ -92,7 +94,8 @@ class Headless:
         self._task = asyncio.current_task()
         self._listen()
         try:
-            self._make_folder()
+            if self._output_dir:
+                self._folder = OutputFolder.open(self._output_dir)
             async with open_session(options, engine) as session:
                 self._session = session
                 if self._signal:
@@ -156,23 +159,11 @@ class Headless:
         if self._end is None:
             self._show(ending.event())
 
-    def _make_folder(self) -> None:
-        if self._folder:
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                folder, self._folder = self._folder, None
-                raise EnvironmentProblem(
-                    f"--output-dir {folder} cannot be made ({error.strerror})."
-                ) from error
-
     def _write_folder(self, end: End) -> None:
-        """After the end, so that a folder inside the repository is no part of its own patch."""
         if not self._folder:
             return
-        try:
-            (self._folder / "events.jsonl").write_bytes(b"".join(self._lines))
-            (self._folder / "result.json").write_bytes(json_line(end))
-            (self._folder / "patch.diff").write_bytes(end.patch.encode("utf-8", "surrogateescape"))
-        except OSError as error:
-            say(f"ostro: {self._folder} cannot be written ({error.strerror}).", sys.stderr)
+        patch = end.patch.encode("utf-8", "surrogateescape")
+        files = {"events.jsonl": b"".join(self._lines), "result.json": json_line(end), "patch.diff": patch}
+        if problem := self._folder.write(files):
+            say(f"ostro: {problem}", sys.stderr)
+        self._folder.close()

@@ -9,11 +9,11 @@ from tools.plain_text import plain
 from tui.printer import undo_line
 
 
-def undo_session(session: str | None, *, step: int | None, force: bool) -> int:
+def undo_session(session: str | None, *, step: int | None, force: bool, unsafe: bool = False) -> int:
     """Goes back to a checkpoint, one back by default, and says what that changed. Raises Ending."""
 
     async def work() -> Moved:
-        async with opened(session) as (workspace, journal, timeline):
+        async with opened(session, unsafe=unsafe) as (workspace, journal, timeline):
             return await undo(workspace, journal, timeline, step=step, force=force)
 
     _say(asyncio.run(work()))
@@ -21,11 +21,11 @@ def undo_session(session: str | None, *, step: int | None, force: bool) -> int:
     return 0
 
 
-def redo_session(session: str | None, *, force: bool) -> int:
+def redo_session(session: str | None, *, force: bool, unsafe: bool = False) -> int:
     """Takes the last undo back. Raises Ending."""
 
     async def work() -> Moved:
-        async with opened(session) as (workspace, journal, timeline):
+        async with opened(session, unsafe=unsafe) as (workspace, journal, timeline):
             return await redo(workspace, journal, timeline, force=force)
 
     _say(asyncio.run(work()))

@@ -200,6 +200,17 @@ async def test_a_resumed_session_commits_what_all_of_it_changed(git_repo: GitRep
     assert second.end.commit == head(repo)
 
 
+async def test_a_name_that_looks_like_a_secret_is_compared_as_it_is(git_repo: GitRepo) -> None:
+    name = f"ghp_{'a' * 36}.txt"
+    repo = git_repo({name: "old\n"})
+    (repo / name).write_text("mine\n")
+    first = await write(repo, max_steps=1)
+    second = await run(
+        repo, [call("write", path=name, content="b\n"), say("Done.")], resume=first.session, max_steps=9
+    )
+    assert second.end.commit is None and f"{name} had changes of yours before" in second.end.reason
+
+
 async def test_a_session_that_began_without_it(git_repo: GitRepo) -> None:
     repo = git_repo({})
     first = await write(repo, commit=False, max_steps=1)

@@ -164,6 +164,14 @@ async def test_a_config_of_the_repository_is_none(git_repo: GitRepo):
     assert (await run(repo, [say("Fine.")])).end.outcome == "done"
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_file_that_is_a_link_into_the_repository_is_refused(git_repo: GitRepo, file: Path, there: bool):
+    repo = git_repo({"rules.toml": ""} if there else {})
+    file.symlink_to(repo / "rules.toml")
+    with pytest.raises(EnvironmentProblem, match="a link into the workspace"):
+        load(repo)
+
+
 async def test_a_wrong_config_ends_a_run_before_it_begins(git_repo: GitRepo, file: Path):
     file.write_text("[limits]\nsecs = 1\n")
     with pytest.raises(EnvironmentProblem, match=r"limits\.secs"):

@@ -113,6 +113,29 @@ def test_one_session_a_repository(tmp_path: Path):
         pass
 
 
+def test_a_repository_in_another_that_is_worked_in(tmp_path: Path):
+    inner, sibling = tmp_path / "outer" / "vendor" / "inner", tmp_path / "outer" / "sibling"
+    for repo in (tmp_path / "outer", inner, sibling):
+        (repo / ".git").mkdir(parents=True)
+    outer = tmp_path / "outer"
+
+    with (
+        repository_lock(outer, "one"),
+        pytest.raises(EnvironmentProblem, match=f"works in {outer} .session one"),
+        repository_lock(inner, "two"),
+    ):
+        pass
+    with (
+        repository_lock(inner, "one"),
+        repository_lock(sibling, "two"),
+        pytest.raises(EnvironmentProblem, match=f"works in {outer} .session two, .*sibling"),
+        repository_lock(outer, "three"),
+    ):
+        pass
+    with repository_lock(outer, "four"):
+        pass
+
+
 def test_the_lock_goes_with_its_process(tmp_path: Path):
     code = (
         "import os, sys; from pathlib import Path; from agent.journal import repository_lock\n"
@@ -159,6 +182,15 @@ def test_secrets_are_masked_in_every_record():
     )
     assert read(journal.path)[0]["traceback"] == f"The token is {MASK}."
     assert read(journal.path)[2]["options"] == {"repo": "/r", "command": ["curl", MASK]}
+
+
+@pytest.mark.parametrize("kind", ["repository", "before"])
+def test_what_is_compared_later_is_kept_to_the_letter(kind: str):
+    name = f"ghp_{'a' * 36}"
+    journal = Journal.create()
+    journal.append(kind, uncommitted=[name], refs={f"refs/heads/{name}": name})
+
+    assert journal.records() == [{"kind": kind, "uncommitted": [name], "refs": {f"refs/heads/{name}": name}}]
 
 
 def test_a_message_with_a_secret_loses_the_token_ids_that_spell_it():

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent import events
 from agent.ending import WrongUsage
-from agent.journal import find
+from agent.journal import Journal, find
+from agent.undo import opened, redo, undo
+from engine.request import Message
+from sandbox import Sandbox
 from tests.agent.running import Ran, run
 from tests.conftest import GitRepo
 from tests.scripted_engine import call, calls, say
@@ -121,6 +125,25 @@ async def test_options_said_again_win(git_repo: GitRepo):
     assert again.engine.requests[0].sampling.seed == 3
 
 
+async def test_to_do_without_a_sandbox_is_said_each_time(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("OSTRO_TEST_OF_THE_CALLER", "is here")
+    repo = git_repo({})
+    first = await run(repo, [call("write", path="a", content="x"), say("Done.")], unsafe=True)
+    assert first.of(events.Start)[0].sandbox["mechanism"] == "none"
+
+    again = await run(repo, [say("Done.")], resume=first.session)
+    assert again.of(events.Start)[0].sandbox["mechanism"] != "none"
+    third = await run(repo, [say("Done.")], resume=first.session, unsafe=True)
+    assert third.of(events.Start)[0].sandbox["mechanism"] == "none"
+
+    for unsafe in (False, True):
+        async with opened(first.session, unsafe=unsafe) as (workspace, journal, timeline):
+            done = await workspace.run(["printenv", "OSTRO_TEST_OF_THE_CALLER"])
+            assert (done.exit_code == 0) is unsafe
+            await (redo if unsafe else undo)(workspace, journal, timeline)
+            assert (repo / "a").exists() is unsafe
+
+
 async def test_kept_outputs_can_be_read_after_a_resume(git_repo: GitRepo):
     repo = git_repo({"long.txt": "".join(f"line {n}\n" for n in range(5000))})
     first = await run(repo, [call("shell", command="cat long.txt"), say("Done.")])
@@ -129,6 +152,24 @@ async def test_kept_outputs_can_be_read_after_a_resume(git_repo: GitRepo):
     again = await run(repo, [call("output", id="o1"), say("Done.")], resume=first.session)
 
     assert again.of(events.ToolResultEvent)[0].ok
+
+
+async def test_what_was_written_before_the_lock_was_held_is_not_lost(
+    git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+):
+    repo = git_repo({})
+    first = await run(repo, [say("Done.")])
+    really = Sandbox.open
+
+    async def slowly(*given: Any, **told: Any) -> Sandbox:
+        other = Journal.reopen(first.session)
+        other.append("message", message=Message(role="user", content="By another process."))
+        other.close()
+        return await really(*given, **told)
+
+    monkeypatch.setattr(Sandbox, "open", slowly)
+    again = await run(repo, [say("Done.")], resume=first.session)
+    assert "By another process." in [message.content for message in again.told]
 
 
 async def test_another_repository(git_repo: GitRepo):

@@ -17,6 +17,7 @@ from agent.opening import open_session
 from agent.options import RunOptions
 from agent.timeline import Timeline
 from agent.undo import Moved, opened, redo, undo
+from sandbox import SandboxError
 from tests.agent.running import Ran, run
 from tests.chaos import Picture, picture, repository_state
 from tests.conftest import GitRepo
@@ -181,6 +182,49 @@ async def test_killed_in_the_middle_and_taken_back(git_repo: GitRepo):
     assert picture(repo) == seen[3]
     await back(ran.session)
     assert picture(repo) == seen[2]
+
+
+async def test_killed_in_the_middle_and_the_session_goes_on(git_repo: GitRepo):
+    repo = git_repo({"README": "hello\n"})
+    ran, _ = await worked(repo)
+    (repo / "a.txt").write_text("mine\n")
+    before = picture(repo)
+    path = find(ran.session)
+    await back(ran.session, 0, force=True)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    (repo / "b.txt").write_text("half\n")
+
+    again = await run(repo, [say("I see.")], resume=ran.session)
+    assert [(point.step, point.label) for point in again.of(Checkpoint)] == [
+        (4, "before an unfinished undo"), (5, "resumed"),
+    ]  # fmt: skip
+
+    assert (await back(ran.session)).move.to.step == 4
+    assert picture(repo) == before, "with the user's edit"
+
+
+async def test_an_undo_that_fails_in_a_session_loses_nothing(
+    git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+):
+    repo = git_repo({"README": "hello\n"})
+    ran, _ = await worked(repo)
+    (repo / "a.txt").write_text("mine\n")
+    before = picture(repo)
+
+    async def fails(*_given: object) -> str:
+        (repo / "a.txt").unlink()
+        raise SandboxError("No restoring today.")
+
+    async with opened(ran.session) as (workspace, journal, timeline):
+        with monkeypatch.context() as patched, pytest.raises(EnvironmentProblem, match="today"):
+            patched.setattr(workspace, "restore", fails)
+            await undo(workspace, journal, timeline, force=True)
+        tree = await workspace.snapshot()
+        assert timeline.add(tree, "after write").before == 4
+        journal.append("tree", tree=tree, label="after write", sync=True)
+        assert timeline == Timeline.read(journal.records())
+    await back(ran.session)
+    assert picture(repo) == before
 
 
 async def test_in_a_session(git_repo: GitRepo):
