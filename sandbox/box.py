@@ -96,7 +96,7 @@ class Sandbox:
                     policy = replace(policy, environment=private)
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
-            store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
+            store = Store(store_folder(repository.root), repository)
             lent = scratch.folder("lent")
             room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), way)
             workspace = Workspace(room, repository.root)

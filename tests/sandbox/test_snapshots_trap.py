@@ -1,0 +1,91 @@
+"""Traps that a command lays for the recorder, and for Ostro itself, around the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from sandbox import Sandbox, SandboxError
+
+from .conftest import Opener, git, make_venv, shell
+
+PLANTED = """#!/bin/sh
+touch "$0.ran"
+rm -rf /run/ostro/store/objects /run/ostro/store/plain
+exec /usr/bin/git "$@"
+"""
+
+
+def the_store() -> Path:
+    [folder] = (Path(platformdirs.user_state_dir("ostro", appauthor=False)) / "snapshots").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("folder", [".venv/bin", "tool/bin"])
+async def test_no_git_of_the_workspace_is_run(
+    repo: Path, open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    make_venv(repo / ".venv")
+    (repo / "tool" / "bin").mkdir(parents=True)
+    (repo / "tool" / "bin" / "kept").write_text("")
+    git(repo, "add", "--force", "tool")
+    git(repo, "commit", "--quiet", "--message", "a tracked folder of programs")
+    monkeypatch.setenv("PATH", f"{repo / folder}{os.pathsep}{os.environ['PATH']}")
+    box = await open_sandbox()
+    a = await box.workspace.snapshot()
+
+    plant = 'printf "%s" "$2" > "$1/git"; chmod +x "$1/git"; echo new > new.txt; rm README.md'
+    await shell(box, plant, str(repo / folder), PLANTED)
+    assert (repo / folder / "git").exists()
+
+    b = await box.workspace.snapshot()
+    assert "new.txt" in await box.workspace.changed(a, b)
+    assert "+new" in await box.workspace.diff(a, b)
+    await box.workspace.listing(recursive=True)
+    await box.workspace.restore(a)
+    assert (repo / "README.md").read_text() == "read me\n"
+    assert not list(repo.rglob("*.ran"))
+
+
+async def test_the_recorder_cannot_write_what_git_is_told_by(box: Sandbox) -> None:
+    """Should a program of the repository's run in it all the same."""
+    recorder = box.workspace._snapshots
+    script = "cd /run/ostro/store; echo x > {0}/info/exclude; mv {0} moved; rm -r {0}; touch ours && ls"
+    for name in ("plain", "binary"):
+        done = await recorder._run(["sh", "-c", script.format(name)], {})
+        assert name in done.stdout.text().split() and "ours" in done.stdout.text().split()
+        assert (the_store() / name / "info" / "attributes").is_file()
+        assert done.stderr.text().count("Read-only") + done.stderr.text().count("busy") >= 2
+
+
+@pytest.mark.parametrize("trap", ["plain", "plain/info", "index"])
+async def test_a_link_in_the_store_leads_nowhere(
+    repo: Path, open_sandbox: Opener, tmp_path: Path, trap: str
+) -> None:
+    first = await open_sandbox()
+    await first.workspace.snapshot()
+    await first.close()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (the_store() / trap).rename(the_store() / "moved")
+    (the_store() / trap).symlink_to(outside)
+    with pytest.raises(SandboxError, match="remove it"):
+        await open_sandbox()
+    assert not list(outside.iterdir())
+
+
+async def test_a_file_of_the_store_that_is_a_link(repo: Path, open_sandbox: Opener, tmp_path: Path) -> None:
+    first = await open_sandbox()
+    a = await first.workspace.snapshot()
+    await first.close()
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    exclude = the_store() / "plain" / "info" / "exclude"
+    exclude.unlink()
+    exclude.symlink_to(outside)
+    second = await open_sandbox()
+    assert await second.workspace.snapshot() == a
+    assert outside.read_text() == "mine" and not exclude.is_symlink()
