@@ -11,6 +11,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,10 @@ class Store:
         self.root = repository.root
         self.git_dir = repository.git_dir
         self.common_dir = repository.common_dir
+        self.unproved = [venv.name for venv in workspace_venvs(self.root) if "\n" not in venv.name]
+        self.environments: list[str] | None = None
+        """Virtual environments that are not recorded: those that were there when the sandbox was opened, for
+        else a command could hide any folder by making one of it. None until git has been asked about them."""
         try:
             self._prepare()
         except OSError as problem:
@@ -151,18 +156,20 @@ class Snapshots:
     async def visible(self, path: str) -> list[str]:
         """Files below `path` that git tracks or would add, by the repository's own index."""
         below = ("--", path) if path not in ("", ".") else ()
-        patterns = [f"--exclude={pattern}" for pattern in self._excluded()]
+        patterns = [f"--exclude={pattern}" for pattern in await self._excluded()]
         names: set[str] = set()
         for which in (["--cached"], ["--others", "--exclude-standard", *patterns]):
-            argv = [*self._git(), "ls-files", "-z", *which, *below]
-            env = {"GIT_DIR": str(self._store.git_dir), "GIT_WORK_TREE": str(self._root)}
-            raw = _output(await self._run(argv, env), "`git ls-files`")
-            names.update(os.fsdecode(name).rstrip("/") for name in raw.split(b"\0") if name)
+            names.update(name.rstrip("/") for name in await self._listed(*which, *below))
         return sorted(names)
 
+    async def _listed(self, *options: str) -> list[str]:
+        env = {"GIT_DIR": str(self._store.git_dir), "GIT_WORK_TREE": str(self._root)}
+        done = await self._run([*self._git(), "ls-files", "-z", *options], env)
+        return [os.fsdecode(name) for name in _output(done, "`git ls-files`").split(b"\0") if name]
+
     async def _ask(self, op: str, **request: Any) -> tuple[dict[str, Any], bytes]:
-        excluded = "\n".join([*self._excluded(), ""])
-        write_once(self._store.folder, "plain/info/exclude", excluded.encode())
+        excluded = "\n".join([*await self._excluded(), ""])
+        write_once(self._store.folder, "plain/info/exclude", os.fsencode(excluded))
         place = {
             "root": str(self._root),
             "store": str(self._in_store),
@@ -197,8 +204,14 @@ class Snapshots:
         config = {**CONFIG, "core.excludesFile": str(self._store.common_dir / "info" / "exclude")}
         return ["git", *(part for name, value in config.items() for part in ("-c", f"{name}={value}"))]
 
-    def _excluded(self) -> list[str]:
-        return [*EXCLUDED, *(f"/{venv.name}/" for venv in workspace_venvs(self._root))]
+    async def _excluded(self) -> list[str]:
+        store = self._store
+        if store.environments is None:
+            found = store.unproved
+            tracked = await self._listed("--cached", "--", *found) if found else []
+            own = {path.partition("/")[0] for path in tracked}
+            store.environments = [name for name in found if name not in own]
+        return [*EXCLUDED, *(f"/{_verbatim(name)}/" for name in store.environments)]
 
 
 def _output(done: Finished, what: str) -> bytes:
@@ -220,6 +233,11 @@ def _drop_forgotten(current: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another session may have been quicker
             if mark.lstat().st_mtime < oldest:
                 remove_tree(mark.parent)
+
+
+def _verbatim(name: str) -> str:
+    """As a pattern of ignored names."""
+    return re.sub(r"([\\*?\[])", r"\\\1", name)
 
 
 def _id(id: str) -> str:

@@ -103,13 +103,17 @@ def own_program(folder: Path, module: str, *argv: str) -> list[str]:
 
 
 def workspace_venvs(root: Path) -> list[Path]:
-    """Virtual environments right below `root` (real folders, not links)."""
+    """Virtual environments right below `root` (real folders, not links, with programs in them)."""
     try:
         with os.scandir(root) as entries:
             folders = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return sorted(f for f in folders if os.path.lexists(f / "pyvenv.cfg"))
+    return sorted(f for f in folders if os.path.lexists(f / "pyvenv.cfg") and _has_programs(f))
+
+
+def _has_programs(venv: Path) -> bool:
+    return os.path.lexists(venv / "bin" / "python") or (venv / "Scripts").is_dir()
 
 
 class _Search:

@@ -89,3 +89,41 @@ async def test_a_file_of_the_store_that_is_a_link(repo: Path, open_sandbox: Open
     second = await open_sandbox()
     assert await second.workspace.snapshot() == a
     assert outside.read_text() == "mine" and not exclude.is_symlink()
+
+
+async def test_no_folder_is_hidden_as_a_virtual_environment(repo: Path, open_sandbox: Opener) -> None:
+    make_venv(repo / "tracked")
+    git(repo, "add", "--force", "tracked/pyvenv.cfg")
+    (repo / "bare").mkdir()
+    (repo / "bare" / "pyvenv.cfg").write_text("")
+    box = await open_sandbox()
+    a = await box.workspace.snapshot()
+    await shell(
+        box,
+        "for f in src tracked bare made; do mkdir -p $f/bin; touch $f/pyvenv.cfg $f/bin/python $f/new; done",
+    )
+    b = await box.workspace.snapshot()
+    changed = set(await box.workspace.changed(a, b))
+    assert {"src/new", "tracked/new", "bare/new", "made/new"} <= changed
+    assert "b/made/new" in await box.workspace.diff(a, b)
+    fork = await box.workspace.fork()
+    assert await fork.changed(a, await fork.snapshot()) == sorted(changed)
+    assert "src/new" in {entry.path for entry in await box.workspace.listing(recursive=True)}
+    await box.workspace.restore(a)
+    assert not (repo / "src" / "new").exists() and not (repo / "made").exists()
+
+
+@pytest.mark.parametrize("name", [b"*", b"sr?", b"[a-z]*", b"back\\slash", b"odd \xff", b"a\n*"])
+async def test_a_virtual_environment_of_any_name(repo: Path, open_sandbox: Opener, name: bytes) -> None:
+    venv = Path(os.fsdecode(os.path.join(os.fsencode(repo), name)))
+    make_venv(repo / "plain")
+    (repo / "plain").rename(venv)
+    box = await open_sandbox()
+    a = await box.workspace.snapshot()
+    (repo / "src" / "new").write_text("new")
+    (repo / "other").write_text("new")
+    (venv / "new").write_text("new")
+    changed = await box.workspace.changed(a, await box.workspace.snapshot())
+    assert {"src/new", "other"} <= set(changed)
+    assert b"\n" in name or len(changed) == 2, "it is left out by its own name"
+    assert "src/new" in {entry.path for entry in await box.workspace.listing(recursive=True)}
