@@ -108,8 +108,11 @@ class Snapshots:
         self._in_store = STORE_INSIDE if inside else store.folder
         self._in_index = INDEX_INSIDE if inside else index
         self._in_recorder = RECORDER_INSIDE if inside else RECORDER
+        # Git folders inside are put back as they were; what could not be moved would stop it half way.
+        own = policy.root / ".git"
+        pins = tuple(pin for pin in policy.pins if pin.path.is_relative_to(own))
         self.policy = replace(
-            policy, restores=True, environment={**policy.environment, "PATH": path}
+            policy, restores=True, pins=pins, environment={**policy.environment, "PATH": path}
         ).with_mounts(
             Mount(RECORDER, self._in_recorder),
             Mount(store.folder, self._in_store, writable=True),

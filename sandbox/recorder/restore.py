@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 
@@ -22,6 +23,9 @@ from .walk import OPEN_FOLDER
 TEMPORARY = ".ostro-restore-"
 
 
+_PROTECTED = "{} is protected inside the sandbox and was not restored."
+
+
 class Blocked(Exception):
     """One sentence: why nothing, or not all, was restored."""
 
@@ -29,6 +33,7 @@ class Blocked(Exception):
 class Restore:
     def __init__(self, store: Store, root: str, rules: Rules, now: Snapshot, target: Snapshot) -> None:
         self._store = store
+        self._root = root
         self._top = os.open(root, OPEN_FOLDER)
         self._rules = rules
         self._now = now
@@ -43,6 +48,7 @@ class Restore:
         changes = [c for c in all_changes(self._now, self._target) if _wanted(c.path, paths)]
         try:
             self._refuse_unrecorded(changes, index)
+            self._refuse_protected(changes)
             self._make_way(changes)
             for change in changes:
                 if change.after is not None:
@@ -51,9 +57,7 @@ class Restore:
             self._permit(changes)
         except OSError as problem:
             if problem.errno in (errno.EROFS, errno.EBUSY):
-                raise Blocked(
-                    f"{problem.filename or 'A path'} is protected inside the sandbox and was not restored."
-                ) from None
+                raise Blocked(_PROTECTED.format(problem.filename or "A path")) from None
             raise
         finally:
             self._tighten()
@@ -81,6 +85,16 @@ class Restore:
                             f"{folder}/{ignored[0]}, which git ignores, is in the way of the file "
                             f"{change.path}; move it away."
                         )
+
+    def _refuse_protected(self, changes: list[Change]) -> None:
+        """What is mounted on can be neither replaced nor removed, and what is read-only not be changed."""
+        mounts = mounts_below(self._root)
+        for change in changes if mounts else ():
+            for place, read_only in mounts.items():
+                if change.path == place and _replaced(change):
+                    raise Blocked(_PROTECTED.format(change.path))
+                if read_only and f"{change.path}/".startswith(f"{place}/"):
+                    raise Blocked(_PROTECTED.format(change.path))
 
     def _make_way(self, changes: list[Change]) -> None:
         """Removes what is of another kind than what comes in its place, with all that was recorded in it."""
@@ -223,6 +237,25 @@ class Restore:
         if self._here == path or self._here.startswith(path + "/"):
             os.close(self._fd)
             self._fd, self._here = os.dup(self._top), ""
+
+
+def mounts_below(root: str) -> dict[str, bool]:
+    """What is mounted in the tree, relative to it, and whether it is read-only."""
+    found: dict[str, bool] = {}
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            fields = line.split(b" ")
+            place = os.fsdecode(re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4]))
+            if place.startswith(root.rstrip("/") + "/"):
+                found[place[len(root.rstrip("/")) + 1 :]] = b"ro" in fields[5].split(b",")
+    return found
+
+
+def _replaced(change: Change) -> bool:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return before is not None
+    return _kind(before) != _kind(after) or (after[0] != FOLDER and before[1] != after[1])
 
 
 def _kind(entry: Entry) -> str:

@@ -6,11 +6,14 @@ import os
 import random
 import shutil
 import stat
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox, SandboxError
+from sandbox.policy import Pin
 from tests.chaos import change_something, picture, repository_state
 
 from .conftest import Opener, git
@@ -277,3 +280,51 @@ async def test_special_files_are_left_alone(repo: Path, box: Sandbox) -> None:
     await box.workspace.restore(a)
     assert stat.S_ISFIFO((repo / "pipe").lstat().st_mode)
     assert (repo / "README.md").read_text() == "read me\n"
+
+
+MADE = """
+git init -q one && git -C one -c user.name=T -c user.email=t@e commit -q --allow-empty -m x
+git init -q --bare two; mkdir deep; git init -q deep/three
+echo '[user]' >> inner/.git/config; echo 'echo hello' > inner/.git/hooks/post-commit; echo x > inner/new
+rm -rf gone
+"""
+
+
+def outside(script: str, folder: Path) -> None:
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True)
+
+
+async def test_repositories_inside_come_and_go(repo: Path, open_sandbox: Opener) -> None:
+    """Seen from a later process, which protects them from its commands."""
+    for name in ("inner", "gone"):
+        git(repo, "init", "--quiet", name)
+        git(repo / name, "commit", "--quiet", "--allow-empty", "--message", "x")
+    before, own = picture(repo), repository_state(repo)
+    first = await open_sandbox()
+    a = await first.workspace.snapshot()
+    await first.close()
+    outside(MADE, repo)
+    after = picture(repo)
+
+    second = await open_sandbox()
+    made = await second.workspace.restore(a)
+    assert picture(repo) == before
+    await second.close()
+    third = await open_sandbox()
+    await third.workspace.restore(made)
+    assert picture(repo) == after
+    assert repository_state(repo) == own
+
+
+async def test_what_is_mounted_on_stops_it_before_anything_is_written(repo: Path, box: Sandbox) -> None:
+    (repo / "held").mkdir()
+    (repo / "held" / "a b").write_text("1")
+    a = await box.workspace.snapshot()
+    (repo / "README.md").write_text("changed\n")
+    (repo / "held" / "a b").write_text("2")
+    snapshots = box.workspace._snapshots
+    held = (Pin(repo / "held" / "a b"),)
+    snapshots.policy = replace(snapshots.policy, pins=held)
+    with pytest.raises(SandboxError, match="held/a b is protected inside the sandbox"):
+        await box.workspace.restore(a)
+    assert (repo / "README.md").read_text() == "changed\n"
