@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
@@ -251,13 +252,23 @@ async def test_ignored_files_that_go_are_named_once(repo: Path, box: Sandbox) ->
 
 
 async def test_an_unreadable_file_stops_nothing(repo: Path, box: Sandbox) -> None:
-    if os.getuid() == 0:
-        pytest.skip("root reads everything")
-    (repo / "locked").write_text("x")
+    if os.getuid() != 0:
+        pytest.skip("only root can make another user's file")
+    for name in ("locked", "known"):
+        (repo / name).write_text("x")
     (repo / "locked").chmod(0)
+    os.chown(repo / "locked", 1234, 1234)
+    os.utime(repo / "known", (1, 1))
+    await asyncio.sleep(2.1)  # its times tell it from other contents from then on
     a = await box.workspace.snapshot()
-    assert "locked" in box.workspace.notes()[0]
-    await box.workspace.restore(a)
+    [note] = box.workspace.notes()
+    assert "locked" in note and "known" not in note
+    os.chown(repo / "known", 1234, 1234)
+    (repo / "known").chmod(0)
+    b = await box.workspace.snapshot()
+    assert box.workspace.notes() == []
+    assert await box.workspace.changed(a, b) == [], "it has not gone, and cannot be looked into any more"
+    await box.workspace.restore(a, ["src"])
     assert (repo / "locked").exists()
 
 
