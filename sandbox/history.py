@@ -19,7 +19,7 @@ from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
 from sandbox.repository import Repository
 from sandbox.supervisor import INSIDE, INSIDE_THERE
-from sandbox.toolchain import join_path, own_python
+from sandbox.toolchain import own_python, path_outside
 
 SERVICE = "git_service.py"
 LIBRARY = ("git", "gitdb", "smmap")
@@ -149,22 +149,14 @@ def _policy(policy: Policy, repository: Repository) -> Policy:
     outside = [folder for folder in repository.outside if not folder.is_relative_to(repository.root)]
     held = [pin for folder in outside for pin in git_guard.pins(folder, folder, _git_folders(folder))]
     # A program named git in the repository would be started with more rights than its other programs have.
-    path = [
-        p
-        for p in policy.environment.get("PATH", os.defpath).split(os.pathsep)
-        if not _below(p, repository.root)
-    ]
+    path = path_outside(policy.environment.get("PATH", os.defpath), repository.root)
     return replace(
         policy.with_mounts(*(Mount(folder, folder, writable=True) for folder in outside)),
         pins=(*policy.pins, *held),
-        environment={**policy.environment, "PATH": join_path(path)},
+        environment={**policy.environment, "PATH": path},
     )
 
 
 def _git_folders(folder: Path) -> list[Guarded]:
     """A git folder and those in it, relative to it."""
     return [Guarded("", True), *git_guard.survey(folder, "git")]
-
-
-def _below(entry: str, root: Path) -> bool:
-    return Path(os.path.realpath(entry)).is_relative_to(root)

@@ -8,8 +8,10 @@ can make git start.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -19,10 +21,12 @@ from typing import Any
 
 from sandbox.errors import SandboxError, SnapshotMissing
 from sandbox.launcher import Finished, Launcher
+from sandbox.lent_folder import make_folder, touch, write_once
 from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
+from sandbox.repository import Repository
 from sandbox.scratch import remove_tree
-from sandbox.toolchain import own_program, workspace_venvs
+from sandbox.toolchain import own_program, path_outside, workspace_venvs
 
 RECORDER = Path(__file__).with_name("recorder")
 RECORDER_INSIDE = Path("/run/ostro/recorder")
@@ -31,7 +35,9 @@ INDEX_INSIDE = Path("/run/ostro/index")
 # Highest precedence of all attributes: a patch shows files byte for byte. `!`, not `-`, where git takes
 # "unset" for a value.
 ATTRIBUTES = "* -text -ident -filter !eol !working-tree-encoding !diff\n"
-BINARY_ATTRIBUTES = ATTRIBUTES.replace("!diff", "-diff")
+EMPTY_REPOSITORIES = {"plain": ATTRIBUTES, "binary": ATTRIBUTES.replace("!diff", "-diff")}
+HEAD = "ref: refs/heads/none\n"
+GIT_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 # Left behind by running the tests, not by changing the program.
 EXCLUDED = ("__pycache__/", "*.py[co]", ".pytest_cache/")
 CONFIG = {
@@ -42,7 +48,7 @@ CONFIG = {
 GIT_ENVIRONMENT = {
     "GIT_CONFIG_GLOBAL": "/dev/null", "GIT_CONFIG_SYSTEM": "/dev/null", "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_ATTR_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0",
-    "GIT_LITERAL_PATHSPECS": "1", "LC_ALL": "C",
+    "GIT_LITERAL_PATHSPECS": "1", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "LC_ALL": "C",
 }  # fmt: skip
 RECORDER_LIMITS = Limits(seconds=600, output_bytes=256 << 20, file_bytes=1 << 40, disk_bytes=None)
 FORGOTTEN_DAYS = 60
@@ -52,13 +58,22 @@ FORGOTTEN_DAYS = 60
 class Store:
     """The snapshots of one repository, shared by its workspace and all forks."""
 
-    def __init__(self, folder: Path, git_dir: Path, common_dir: Path) -> None:
+    def __init__(self, folder: Path, repository: Repository) -> None:
         self.folder = folder
-        self.git_dir = git_dir
-        self.common_dir = common_dir
+        self.root = repository.root
+        self.git_dir = repository.git_dir
+        self.common_dir = repository.common_dir
+        self.unproved = [venv.name for venv in workspace_venvs(self.root) if "\n" not in venv.name]
+        self.environments: list[str] | None = None
+        """Virtual environments that are not recorded: those that were there when the sandbox was opened, for
+        else a command could hide any folder by making one of it. None until git has been asked about them."""
         try:
             self._prepare()
         except OSError as problem:
+            if problem.errno in (errno.ELOOP, errno.ENOTDIR):
+                raise SandboxError(
+                    f"In {folder}, {problem.filename!r} is no folder or file of Ostro's own; remove it."
+                ) from None
             raise SandboxError(
                 f"Ostro cannot write its checkpoints in {folder} ({problem.strerror}); free some space "
                 "there, or set XDG_STATE_HOME to a folder you can write."
@@ -66,14 +81,13 @@ class Store:
 
     def _prepare(self) -> None:
         _drop_forgotten(self.folder)
-        self.index.mkdir(exist_ok=True)
-        for name, attributes in (("plain", ATTRIBUTES), ("binary", BINARY_ATTRIBUTES)):
-            git = self.folder / name
+        make_folder(self.folder, self.index.name)
+        for name, attributes in EMPTY_REPOSITORIES.items():
             for part in ("objects", "refs", "info"):
-                (git / part).mkdir(parents=True, exist_ok=True)
-            write_once(git / "HEAD", "ref: refs/heads/none\n")
-            write_once(git / "config", "[core]\n\trepositoryformatversion = 0\n\tbare = false\n")
-            write_once(git / "info" / "attributes", attributes)
+                make_folder(self.folder, f"{name}/{part}")
+            files = {"HEAD": HEAD, "config": GIT_CONFIG, "info/attributes": attributes}
+            for file, content in files.items():
+                write_once(self.folder, f"{name}/{file}", content.encode())
 
     @property
     def index(self) -> Path:
@@ -89,12 +103,21 @@ class Snapshots:
         self._root = policy.root
         self._store = store
         inside = launcher.bubblewrap is not None
+        # A program named git in the repository would be started with the store open to it.
+        path = path_outside(policy.environment.get("PATH", os.defpath), store.root)
         self._in_store = STORE_INSIDE if inside else store.folder
         self._in_index = INDEX_INSIDE if inside else index
         self._in_recorder = RECORDER_INSIDE if inside else RECORDER
-        self.policy = replace(policy, restores=True).with_mounts(
+        # Git folders inside are put back as they were; what could not be moved would stop it half way.
+        own = policy.root / ".git"
+        pins = tuple(pin for pin in policy.pins if pin.path.is_relative_to(own))
+        self.policy = replace(
+            policy, restores=True, pins=pins, environment={**policy.environment, "PATH": path}
+        ).with_mounts(
             Mount(RECORDER, self._in_recorder),
             Mount(store.folder, self._in_store, writable=True),
+            # What git is told by is not for what it reads to change.
+            *(Mount(store.folder / name, self._in_store / name) for name in EMPTY_REPOSITORIES),
             Mount(index, self._in_index, writable=True),
         )
         self._session = secrets.token_hex(8)
@@ -136,17 +159,20 @@ class Snapshots:
     async def visible(self, path: str) -> list[str]:
         """Files below `path` that git tracks or would add, by the repository's own index."""
         below = ("--", path) if path not in ("", ".") else ()
-        patterns = [f"--exclude={pattern}" for pattern in self._excluded()]
+        patterns = [f"--exclude={pattern}" for pattern in await self._excluded()]
         names: set[str] = set()
         for which in (["--cached"], ["--others", "--exclude-standard", *patterns]):
-            argv = [*self._git(), "ls-files", "-z", *which, *below]
-            env = {"GIT_DIR": str(self._store.git_dir), "GIT_WORK_TREE": str(self._root)}
-            raw = _output(await self._run(argv, env), "`git ls-files`")
-            names.update(os.fsdecode(name).rstrip("/") for name in raw.split(b"\0") if name)
+            names.update(name.rstrip("/") for name in await self._listed(*which, *below))
         return sorted(names)
 
+    async def _listed(self, *options: str) -> list[str]:
+        env = {"GIT_DIR": str(self._store.git_dir), "GIT_WORK_TREE": str(self._root)}
+        done = await self._run([*self._git(), "ls-files", "-z", *options], env)
+        return [os.fsdecode(name) for name in _output(done, "`git ls-files`").split(b"\0") if name]
+
     async def _ask(self, op: str, **request: Any) -> tuple[dict[str, Any], bytes]:
-        write_once(self._store.folder / "plain" / "info" / "exclude", "\n".join([*self._excluded(), ""]))
+        excluded = "\n".join([*await self._excluded(), ""])
+        write_once(self._store.folder, "plain/info/exclude", os.fsencode(excluded))
         place = {
             "root": str(self._root),
             "store": str(self._in_store),
@@ -181,8 +207,14 @@ class Snapshots:
         config = {**CONFIG, "core.excludesFile": str(self._store.common_dir / "info" / "exclude")}
         return ["git", *(part for name, value in config.items() for part in ("-c", f"{name}={value}"))]
 
-    def _excluded(self) -> list[str]:
-        return [*EXCLUDED, *(f"/{venv.name}/" for venv in workspace_venvs(self._root))]
+    async def _excluded(self) -> list[str]:
+        store = self._store
+        if store.environments is None:
+            found = store.unproved
+            tracked = await self._listed("--cached", "--", *found) if found else []
+            own = {path.partition("/")[0] for path in tracked}
+            store.environments = [name for name in found if name not in own]
+        return [*EXCLUDED, *(f"/{_verbatim(name)}/" for name in store.environments)]
 
 
 def _output(done: Finished, what: str) -> bytes:
@@ -198,23 +230,17 @@ def _output(done: Finished, what: str) -> bytes:
 
 def _drop_forgotten(current: Path) -> None:
     """Removes the stores of repositories that nobody works in any more; marks this one as in use."""
-    used = current / "used"
-    used.touch()
-    os.utime(used)
+    touch(current, "used")
     oldest = time.time() - FORGOTTEN_DAYS * 86_400
     for mark in current.parent.glob("*/used"):
         with contextlib.suppress(FileNotFoundError):  # another session may have been quicker
-            if mark.stat().st_mtime < oldest:
+            if mark.lstat().st_mtime < oldest:
                 remove_tree(mark.parent)
 
 
-def write_once(path: Path, text: str) -> None:
-    """In one step, and only where it differs: another session may be reading."""
-    if path.exists() and path.read_text() == text:
-        return
-    new = path.with_name(f"{path.name}.{os.getpid()}")
-    new.write_text(text)
-    new.replace(path)
+def _verbatim(name: str) -> str:
+    """As a pattern of ignored names."""
+    return re.sub(r"([\\*?\[])", r"\\\1", name)
 
 
 def _id(id: str) -> str:

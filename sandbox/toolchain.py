@@ -45,6 +45,8 @@ PASSED_ON = {
     "PYTHONNOUSERSITE", "RUSTUP_TOOLCHAIN", *ROOT_VARIABLES,
 }  # fmt: skip
 MOST_PROGRAMS = 4000
+MOST_LINKS = 40
+"""On the way to a folder; the kernel follows no more."""
 
 
 @dataclass(frozen=True)
@@ -101,13 +103,17 @@ def own_program(folder: Path, module: str, *argv: str) -> list[str]:
 
 
 def workspace_venvs(root: Path) -> list[Path]:
-    """Virtual environments right below `root` (real folders, not links)."""
+    """Virtual environments right below `root` (real folders, not links, with programs in them)."""
     try:
         with os.scandir(root) as entries:
             folders = [Path(e.path) for e in entries if e.is_dir(follow_symlinks=False)]
     except OSError:
         return []
-    return sorted(f for f in folders if os.path.lexists(f / "pyvenv.cfg"))
+    return sorted(f for f in folders if os.path.lexists(f / "pyvenv.cfg") and _has_programs(f))
+
+
+def _has_programs(venv: Path) -> bool:
+    return os.path.lexists(venv / "bin" / "python") or (venv / "Scripts").is_dir()
 
 
 class _Search:
@@ -222,6 +228,26 @@ def _owned_by_venv(folder: Path, root: Path) -> bool:
 
 def _inside(path: Path, folder: Path) -> bool:
     return path == folder or path.is_relative_to(folder)
+
+
+def path_outside(path: str, root: Path) -> str:
+    """The entries of a PATH that no link leads through the workspace: for programs that may do more than a
+    command may."""
+    entries = (entry for entry in path.split(os.pathsep) if os.path.isabs(entry))
+    return join_path(entry for entry in entries if not _leads_through(Path(entry), root))
+
+
+def _leads_through(path: Path, root: Path) -> bool:
+    """Whether a place in the workspace is passed on the way, link by link."""
+    here, waiting, links = Path("/"), [*reversed(path.parts)], 0
+    while waiting and links <= MOST_LINKS:
+        here = Path(os.path.normpath(here / waiting.pop()))
+        if _inside(here, root):
+            return True
+        if here.is_symlink():
+            waiting += reversed(Path(os.readlink(here)).parts)
+            here, links = here.parent, links + 1
+    return links > MOST_LINKS
 
 
 def join_path(entries: Iterable[str]) -> str:

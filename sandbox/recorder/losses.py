@@ -67,6 +67,11 @@ class Losses:
     def _note(self, path: str, status: os.stat_result) -> None:
         self.watched[path] = (status.st_size, status.st_mtime_ns, self._first)
 
+    def _keep(self, folder: str) -> None:
+        """What cannot be looked at has not gone for that."""
+        below = {path: seen for path, seen in self._before.items() if path.startswith(f"{folder}/")}
+        self.watched.update(below)
+
     def _inside(self, path: str) -> bool:
         """Whether it is in a folder that is watched as a whole by now."""
         while path := path.rstrip("/").rpartition("/")[0]:
@@ -80,6 +85,9 @@ class Losses:
         """Collects the files below; False where there are more than there is room for."""
         try:
             below = os.open(name, _FOLDER, dir_fd=folder)
+        except PermissionError:
+            self._keep(path)
+            return True
         except OSError:
             return True
         try:
@@ -95,6 +103,8 @@ class Losses:
                         found.append((inner, status))
                     elif not self._look(below, entry.name, inner, found, room):
                         return False
+        except PermissionError:
+            self._keep(path)
         except OSError:
             pass  # what vanishes while it is looked at is missed next time
         finally:

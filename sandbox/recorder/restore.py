@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 from collections.abc import Sequence
 
+from .access import LOOK, allowed, is_own, permit
 from .index import Index
 from .rules import Rules
 from .snapshot import Change, Snapshot, all_changes
@@ -22,6 +24,9 @@ from .walk import OPEN_FOLDER
 TEMPORARY = ".ostro-restore-"
 
 
+_PROTECTED = "{} is protected inside the sandbox and was not restored."
+
+
 class Blocked(Exception):
     """One sentence: why nothing, or not all, was restored."""
 
@@ -29,20 +34,24 @@ class Blocked(Exception):
 class Restore:
     def __init__(self, store: Store, root: str, rules: Rules, now: Snapshot, target: Snapshot) -> None:
         self._store = store
-        self._top = os.open(root, OPEN_FOLDER)
+        self._root = root
+        status = os.stat(root)
+        with allowed(root, None, status, LOOK):
+            self._top = os.open(root, OPEN_FOLDER)
         self._rules = rules
         self._now = now
         self._target = target
         self._here = ""
         self._fd = os.dup(self._top)
         self._loosened: dict[str, int] = {}
-        """Folders that were not writable, with the permissions they had."""
+        """Folders that were closed to their owner, with the permissions they had."""
 
     def run(self, index: Index, paths: Sequence[str] | None) -> list[str]:
         """The paths that are different now. Raises Blocked, OSError, Missing."""
         changes = [c for c in all_changes(self._now, self._target) if _wanted(c.path, paths)]
         try:
             self._refuse_unrecorded(changes, index)
+            self._refuse_protected(changes)
             self._make_way(changes)
             for change in changes:
                 if change.after is not None:
@@ -51,9 +60,7 @@ class Restore:
             self._permit(changes)
         except OSError as problem:
             if problem.errno in (errno.EROFS, errno.EBUSY):
-                raise Blocked(
-                    f"{problem.filename or 'A path'} is protected inside the sandbox and was not restored."
-                ) from None
+                raise Blocked(_PROTECTED.format(problem.filename or "A path")) from None
             raise
         finally:
             self._tighten()
@@ -81,6 +88,16 @@ class Restore:
                             f"{folder}/{ignored[0]}, which git ignores, is in the way of the file "
                             f"{change.path}; move it away."
                         )
+
+    def _refuse_protected(self, changes: list[Change]) -> None:
+        """What is mounted on can be neither replaced nor removed, and what is read-only not be changed."""
+        mounts = mounts_below(self._root)
+        for change in changes if mounts else ():
+            for place, read_only in mounts.items():
+                if change.path == place and _replaced(change):
+                    raise Blocked(_PROTECTED.format(change.path))
+                if read_only and f"{change.path}/".startswith(f"{place}/"):
+                    raise Blocked(_PROTECTED.format(change.path))
 
     def _make_way(self, changes: list[Change]) -> None:
         """Removes what is of another kind than what comes in its place, with all that was recorded in it."""
@@ -131,34 +148,40 @@ class Restore:
                 self._delete(change.path, change.before)
 
     def _permit(self, changes: list[Change]) -> None:
-        for change in reversed(changes):
-            entry = change.after
-            if entry is None or entry[0] == LINK:
-                continue
-            mode = self._target.permissions(change.path, entry[0])
-            self._loosened.pop(change.path, None)
-            self._set_mode(change.path, mode)
+        """From the inside out: a folder may be closed even to its owner from then on."""
+        wanted = {
+            change.path: self._target.permissions(change.path, change.after[0])
+            for change in changes
+            if change.after is not None and change.after[0] != LINK
+        }
+        for path in wanted:
+            self._enter(path)  # so that no way to one of them has to be opened up later
+        for path, mode in sorted({**self._loosened, **wanted}.items(), reverse=True):
+            try:
+                self._set_mode(path, mode)
+            except (FileNotFoundError, NotADirectoryError):
+                if path in wanted:
+                    raise  # else it was a folder, and is gone
+            self._loosened.pop(path, None)
 
     def _tighten(self) -> None:
         for path, mode in sorted(self._loosened.items(), reverse=True):
-            try:
+            with contextlib.suppress(OSError):  # the folder is gone
                 self._set_mode(path, mode)
-            except OSError:
-                continue  # the folder is gone
         self._loosened = {}
 
     # One path.
 
     def _set_mode(self, path: str, mode: int) -> None:
         if not path:
-            os.fchmod(self._top, mode)
+            permit(self._top, mode)
             return
         folder, name = self._enter(path)
         opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
             status = os.fstat(opened)
             if not stat.S_ISLNK(status.st_mode) and stat.S_IMODE(status.st_mode) != mode:
-                os.chmod(f"/proc/self/fd/{opened}", mode)
+                permit(opened, mode)
         finally:
             os.close(opened)
 
@@ -191,20 +214,17 @@ class Restore:
             return None
 
     def _enter(self, path: str) -> tuple[int, str]:
-        """The open folder that holds a path, made writable for as long as this runs, and the last name."""
+        """The open folder that holds a path, and the last name. It can be written, and the folders above
+        be passed, for as long as this runs, whatever their permissions say."""
         parent, _, name = path.rpartition("/")
         if parent != self._here:
             fd = os.dup(self._top)
             walked = ""
             try:
+                self._loosen(fd, "", LOOK)
                 for part in parent.split("/") if parent else []:
                     walked = f"{walked}/{part}" if walked else part
-                    try:
-                        below = os.open(part, OPEN_FOLDER, dir_fd=fd)
-                    except OSError as problem:
-                        if problem.errno == errno.ELOOP:
-                            raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", walked) from None
-                        raise
+                    below = self._open(fd, part, walked)
                     os.close(fd)
                     fd = below
             except BaseException:
@@ -212,17 +232,59 @@ class Restore:
                 raise
             os.close(self._fd)
             self._fd, self._here = fd, parent
-        status = os.fstat(self._fd)
-        if not status.st_mode & stat.S_IWUSR and parent not in self._loosened:
-            self._loosened[parent] = stat.S_IMODE(status.st_mode)
-            os.fchmod(self._fd, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+        self._loosen(self._fd, parent, stat.S_IRWXU)
         return self._fd, name
+
+    def _open(self, folder: int, name: str, path: str) -> int:
+        try:
+            try:
+                opened = os.open(name, OPEN_FOLDER, dir_fd=folder)
+            except PermissionError:
+                place = os.open(name, os.O_PATH | OPEN_FOLDER, dir_fd=folder)
+                try:
+                    self._loosen(place, path, LOOK)
+                finally:
+                    os.close(place)
+                opened = os.open(name, OPEN_FOLDER, dir_fd=folder)
+        except OSError as problem:
+            if problem.errno == errno.ELOOP:
+                raise NotADirectoryError(errno.ENOTDIR, "a link is in the way", path) from None
+            problem.filename = path
+            raise
+        self._loosen(opened, path, LOOK)
+        return opened
+
+    def _loosen(self, opened: int, path: str, needed: int) -> None:
+        status = os.fstat(opened)
+        if status.st_mode & needed == needed or not is_own(status):
+            return
+        self._loosened.setdefault(path, stat.S_IMODE(status.st_mode))
+        permit(opened, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
 
     def _leave(self, path: str) -> None:
         """Nothing below a folder that is to be removed stays open."""
         if self._here == path or self._here.startswith(path + "/"):
             os.close(self._fd)
             self._fd, self._here = os.dup(self._top), ""
+
+
+def mounts_below(root: str) -> dict[str, bool]:
+    """What is mounted in the tree, relative to it, and whether it is read-only."""
+    found: dict[str, bool] = {}
+    with open("/proc/self/mountinfo", "rb") as mounts:
+        for line in mounts:
+            fields = line.split(b" ")
+            place = os.fsdecode(re.sub(rb"\\(\d{3})", lambda octal: bytes([int(octal[1], 8)]), fields[4]))
+            if place.startswith(root.rstrip("/") + "/"):
+                found[place[len(root.rstrip("/")) + 1 :]] = b"ro" in fields[5].split(b",")
+    return found
+
+
+def _replaced(change: Change) -> bool:
+    before, after = change.before, change.after
+    if before is None or after is None:
+        return before is not None
+    return _kind(before) != _kind(after) or (after[0] != FOLDER and before[1] != after[1])
 
 
 def _kind(entry: Entry) -> str:

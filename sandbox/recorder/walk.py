@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 from . import chunks
+from .access import LOOK, allowed
 from .index import Index, Names, Seen, signature
 from .losses import Losses
 from .rules import Rules, is_cache
@@ -55,13 +56,9 @@ class Walk:
         recheck = self._again or new.rules != self._old.rules
         if self._again:
             self.losses = Losses(None)
-        top = os.open(self._root, OPEN_FOLDER)
-        try:
-            self._count(os.fstat(top).st_mode)
-            files = self._folder(top, "", "", recheck, verbatim=False)
-            usual, odd = self._permissions(os.fstat(top).st_mode)
-        finally:
-            os.close(top)
+        status = os.stat(self._root)
+        files = self._below(None, self._root, status, "", "", recheck, False)
+        usual, odd = self._permissions(status.st_mode)
         new.root = write_snapshot(self._store, files, new.gits, usual, odd)
         return new.root
 
@@ -85,6 +82,10 @@ class Walk:
             try:
                 status = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
+                same = False
+                continue
+            except PermissionError:  # another user's folder that can be listed, and no more
+                self.unreadable.append(prefix + name)
                 same = False
                 continue
             known = old_names.get(name)
@@ -123,7 +124,7 @@ class Walk:
                     before = self._old.folders.get(prefix + name, (b"",))[0]
                     trees[name] = (
                         FOLDER,
-                        self._below(fd, name, prefix + name, repository, recheck, verbatim),
+                        self._below(fd, name, status, prefix + name, repository, recheck, verbatim),
                     )
                     names[name] = status.st_mode
                     same = same and isinstance(known, int) and trees[name][1] == before
@@ -133,9 +134,11 @@ class Walk:
                 same = False
                 continue
             except PermissionError:
-                self.unreadable.append(prefix + name)
-                same = False
-                continue
+                if not (isinstance(known, tuple) and _only_closed(status, known)):
+                    self.unreadable.append(prefix + name)
+                    same = False
+                    continue
+                seen = status.st_mode, *known[1:3], status.st_ctime_ns, *known[4:]
             names[name] = seen
             self._count(seen[0])
             same = same and isinstance(known, tuple) and (known[0], known[5]) == (seen[0], seen[5])
@@ -145,14 +148,16 @@ class Walk:
         return tree
 
     def _below(
-        self, fd: int, name: str, path: str, repository: str, recheck: bool, verbatim: bool
+        self, fd: int | None, name: str, status: os.stat_result, path: str, repository: str, recheck: bool,
+        verbatim: bool,
     ) -> bytes:  # fmt: skip
-        inner = os.open(name, OPEN_FOLDER, dir_fd=fd)
-        try:
-            self._count(os.fstat(inner).st_mode)
-            return self._folder(inner, path, repository, recheck, verbatim=verbatim)
-        finally:
-            os.close(inner)
+        with allowed(name, fd, status, LOOK):
+            inner = os.open(name, OPEN_FOLDER, dir_fd=fd)
+            try:
+                self._count(status.st_mode)
+                return self._folder(inner, path, repository, recheck, verbatim=verbatim)
+            finally:
+                os.close(inner)
 
     def _tree(self, names: Names, trees: dict[str, Entry]) -> bytes:
         for name, seen in names.items():
@@ -164,11 +169,13 @@ class Walk:
 
     def _file(self, fd: int, name: str, status: os.stat_result, known: Seen | int | None) -> Seen:
         if stat.S_ISLNK(status.st_mode):
-            return _seen(status, self._store.put(BLOB, os.fsencode(os.readlink(name, dir_fd=fd))))
+            target = self._store.put(BLOB, os.fsencode(os.readlink(name, dir_fd=fd)))
+            return _seen(status, target, status.st_ctime_ns)
         if isinstance(known, tuple) and known[:5] == _seen(status, b"")[:5]:
             return known
         for _ in range(_TRIES):
-            opened = os.open(name, _OPEN_FILE, dir_fd=fd)
+            with allowed(name, fd, status, stat.S_IRUSR) as closed:
+                opened = os.open(name, _OPEN_FILE, dir_fd=fd)
             try:
                 before = os.fstat(opened)
                 if not stat.S_ISREG(before.st_mode):
@@ -178,7 +185,9 @@ class Walk:
                 continue
             finally:
                 os.close(opened)
-            return _seen(before, id)
+            # Opening it up has set its time anew, and no more than that.
+            untouched = closed and before.st_mtime_ns == status.st_mtime_ns
+            return _seen(before, id, status.st_ctime_ns if untouched else before.st_ctime_ns)
         raise Unsteady(name)
 
     def _content(self, fd: int, size: int) -> bytes:
@@ -228,7 +237,7 @@ class Walk:
     def _inner_git(self, fd: int, path: str, status: os.stat_result) -> None:
         try:
             if stat.S_ISDIR(status.st_mode):
-                tree = self._below(fd, _GIT, path, "", False, True)
+                tree = self._below(fd, _GIT, status, path, "", False, True)
                 self.index.gits[path] = (FOLDER, tree)
                 return
             # Beside the folder's own names, for it is no part of its tree.
@@ -265,11 +274,16 @@ class Walk:
         return usual, odd
 
 
-def _seen(status: os.stat_result, id: bytes) -> Seen:
-    mode, size, changed = status.st_mode, status.st_size, status.st_ctime_ns
-    # Written so lately that the same times could be given to another content: read again next time.
-    modified = status.st_mtime_ns if not id or changed < time.time_ns() - _SETTLED else -1
-    return mode, size, modified, changed, status.st_ino, id
+def _seen(status: os.stat_result, id: bytes, written: int = 0) -> Seen:
+    """`written` is when it may have been written last."""
+    # So lately that the same times could be given to another content: read again next time.
+    modified = status.st_mtime_ns if written < time.time_ns() - _SETTLED else -1
+    return status.st_mode, status.st_size, modified, status.st_ctime_ns, status.st_ino, id
+
+
+def _only_closed(status: os.stat_result, known: Seen) -> bool:
+    """Whether nothing but the permissions seems to have changed."""
+    return (status.st_size, status.st_mtime_ns, status.st_ino) == (known[1], known[2], known[4])
 
 
 def _blocks(fd: int, size: int) -> Iterator[bytes]:

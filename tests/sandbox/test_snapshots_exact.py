@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
 import stat
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from sandbox import Sandbox, SandboxError
+from sandbox.policy import Pin
 from tests.chaos import change_something, picture, repository_state
 
 from .conftest import Opener, git
@@ -248,13 +252,23 @@ async def test_ignored_files_that_go_are_named_once(repo: Path, box: Sandbox) ->
 
 
 async def test_an_unreadable_file_stops_nothing(repo: Path, box: Sandbox) -> None:
-    if os.getuid() == 0:
-        pytest.skip("root reads everything")
-    (repo / "locked").write_text("x")
+    if os.getuid() != 0:
+        pytest.skip("only root can make another user's file")
+    for name in ("locked", "known"):
+        (repo / name).write_text("x")
     (repo / "locked").chmod(0)
+    os.chown(repo / "locked", 1234, 1234)
+    os.utime(repo / "known", (1, 1))
+    await asyncio.sleep(2.1)  # its times tell it from other contents from then on
     a = await box.workspace.snapshot()
-    assert "locked" in box.workspace.notes()[0]
-    await box.workspace.restore(a)
+    [note] = box.workspace.notes()
+    assert "locked" in note and "known" not in note
+    os.chown(repo / "known", 1234, 1234)
+    (repo / "known").chmod(0)
+    b = await box.workspace.snapshot()
+    assert box.workspace.notes() == []
+    assert await box.workspace.changed(a, b) == [], "it has not gone, and cannot be looked into any more"
+    await box.workspace.restore(a, ["src"])
     assert (repo / "locked").exists()
 
 
@@ -277,3 +291,51 @@ async def test_special_files_are_left_alone(repo: Path, box: Sandbox) -> None:
     await box.workspace.restore(a)
     assert stat.S_ISFIFO((repo / "pipe").lstat().st_mode)
     assert (repo / "README.md").read_text() == "read me\n"
+
+
+MADE = """
+git init -q one && git -C one -c user.name=T -c user.email=t@e commit -q --allow-empty -m x
+git init -q --bare two; mkdir deep; git init -q deep/three
+echo '[user]' >> inner/.git/config; echo 'echo hello' > inner/.git/hooks/post-commit; echo x > inner/new
+rm -rf gone
+"""
+
+
+def outside(script: str, folder: Path) -> None:
+    subprocess.run(["sh", "-c", script], cwd=folder, check=True)
+
+
+async def test_repositories_inside_come_and_go(repo: Path, open_sandbox: Opener) -> None:
+    """Seen from a later process, which protects them from its commands."""
+    for name in ("inner", "gone"):
+        git(repo, "init", "--quiet", name)
+        git(repo / name, "commit", "--quiet", "--allow-empty", "--message", "x")
+    before, own = picture(repo), repository_state(repo)
+    first = await open_sandbox()
+    a = await first.workspace.snapshot()
+    await first.close()
+    outside(MADE, repo)
+    after = picture(repo)
+
+    second = await open_sandbox()
+    made = await second.workspace.restore(a)
+    assert picture(repo) == before
+    await second.close()
+    third = await open_sandbox()
+    await third.workspace.restore(made)
+    assert picture(repo) == after
+    assert repository_state(repo) == own
+
+
+async def test_what_is_mounted_on_stops_it_before_anything_is_written(repo: Path, box: Sandbox) -> None:
+    (repo / "held").mkdir()
+    (repo / "held" / "a b").write_text("1")
+    a = await box.workspace.snapshot()
+    (repo / "README.md").write_text("changed\n")
+    (repo / "held" / "a b").write_text("2")
+    snapshots = box.workspace._snapshots
+    held = (Pin(repo / "held" / "a b"),)
+    snapshots.policy = replace(snapshots.policy, pins=held)
+    with pytest.raises(SandboxError, match="held/a b is protected inside the sandbox"):
+        await box.workspace.restore(a)
+    assert (repo / "README.md").read_text() == "changed\n"

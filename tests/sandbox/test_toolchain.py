@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox.toolchain import survey
+from sandbox.toolchain import path_outside, survey
 
 from .conftest import SECRET, Opener
 
@@ -87,3 +87,16 @@ async def test_a_secret_beside_bin_and_lib_is_not_seen(
     shown = await box.workspace.run(["sh", "-c", f"ls -A {home}/code; cat {home}/code/secrets/.env"])
 
     assert shown.output.startswith("bin\ncat: ") and SECRET not in shown.output
+
+
+def test_a_path_outside_is_led_through_the_workspace_by_no_link(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    for folder in (root / "bin", elsewhere / "bin"):
+        folder.mkdir(parents=True)
+    (root / "out").symlink_to(elsewhere)
+    (elsewhere / "in").symlink_to(root)
+    (elsewhere / "through").symlink_to(root / "out" / "bin")
+    inside = [root / "bin", root / "out" / "bin", elsewhere / "in" / "bin", elsewhere / "through"]
+    path = os.pathsep.join(["relative", *map(str, inside), str(elsewhere / "bin"), "/usr/bin"])
+    assert path_outside(path, root) == f"{elsewhere}/bin{os.pathsep}/usr/bin"
+    assert path_outside(str(root / "bin"), root) == os.defpath

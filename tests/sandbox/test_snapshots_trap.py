@@ -1,0 +1,129 @@
+"""Traps that a command lays for the recorder, and for Ostro itself, around the store."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from sandbox import Sandbox, SandboxError
+
+from .conftest import Opener, git, make_venv, shell
+
+PLANTED = """#!/bin/sh
+touch "$0.ran"
+rm -rf /run/ostro/store/objects /run/ostro/store/plain
+exec /usr/bin/git "$@"
+"""
+
+
+def the_store() -> Path:
+    [folder] = (Path(platformdirs.user_state_dir("ostro", appauthor=False)) / "snapshots").iterdir()
+    return folder
+
+
+@pytest.mark.parametrize("folder", [".venv/bin", "tool/bin"])
+async def test_no_git_of_the_workspace_is_run(
+    repo: Path, open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    make_venv(repo / ".venv")
+    (repo / "tool" / "bin").mkdir(parents=True)
+    (repo / "tool" / "bin" / "kept").write_text("")
+    git(repo, "add", "--force", "tool")
+    git(repo, "commit", "--quiet", "--message", "a tracked folder of programs")
+    monkeypatch.setenv("PATH", f"{repo / folder}{os.pathsep}{os.environ['PATH']}")
+    box = await open_sandbox()
+    a = await box.workspace.snapshot()
+
+    plant = 'printf "%s" "$2" > "$1/git"; chmod +x "$1/git"; echo new > new.txt; rm README.md'
+    await shell(box, plant, str(repo / folder), PLANTED)
+    assert (repo / folder / "git").exists()
+
+    b = await box.workspace.snapshot()
+    assert "new.txt" in await box.workspace.changed(a, b)
+    assert "+new" in await box.workspace.diff(a, b)
+    await box.workspace.listing(recursive=True)
+    await box.workspace.restore(a)
+    assert (repo / "README.md").read_text() == "read me\n"
+    assert not list(repo.rglob("*.ran"))
+
+
+async def test_the_recorder_cannot_write_what_git_is_told_by(box: Sandbox) -> None:
+    """Should a program of the repository's run in it all the same."""
+    recorder = box.workspace._snapshots
+    script = "cd /run/ostro/store; echo x > {0}/info/exclude; mv {0} moved; rm -r {0}; touch ours && ls"
+    for name in ("plain", "binary"):
+        done = await recorder._run(["sh", "-c", script.format(name)], {})
+        assert name in done.stdout.text().split() and "ours" in done.stdout.text().split()
+        assert (the_store() / name / "info" / "attributes").is_file()
+        assert done.stderr.text().count("Read-only") + done.stderr.text().count("busy") >= 2
+
+
+@pytest.mark.parametrize("trap", ["plain", "plain/info", "index"])
+async def test_a_link_in_the_store_leads_nowhere(
+    repo: Path, open_sandbox: Opener, tmp_path: Path, trap: str
+) -> None:
+    first = await open_sandbox()
+    await first.workspace.snapshot()
+    await first.close()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (the_store() / trap).rename(the_store() / "moved")
+    (the_store() / trap).symlink_to(outside)
+    with pytest.raises(SandboxError, match="remove it"):
+        await open_sandbox()
+    assert not list(outside.iterdir())
+
+
+async def test_a_file_of_the_store_that_is_a_link(repo: Path, open_sandbox: Opener, tmp_path: Path) -> None:
+    first = await open_sandbox()
+    a = await first.workspace.snapshot()
+    await first.close()
+    outside = tmp_path / "outside"
+    outside.write_text("mine")
+    exclude = the_store() / "plain" / "info" / "exclude"
+    exclude.unlink()
+    exclude.symlink_to(outside)
+    second = await open_sandbox()
+    assert await second.workspace.snapshot() == a
+    assert outside.read_text() == "mine" and not exclude.is_symlink()
+
+
+async def test_no_folder_is_hidden_as_a_virtual_environment(repo: Path, open_sandbox: Opener) -> None:
+    make_venv(repo / "tracked")
+    git(repo, "add", "--force", "tracked/pyvenv.cfg")
+    (repo / "bare").mkdir()
+    (repo / "bare" / "pyvenv.cfg").write_text("")
+    box = await open_sandbox()
+    a = await box.workspace.snapshot()
+    await shell(
+        box,
+        "for f in src tracked bare made; do mkdir -p $f/bin; touch $f/pyvenv.cfg $f/bin/python $f/new; done",
+    )
+    b = await box.workspace.snapshot()
+    changed = set(await box.workspace.changed(a, b))
+    assert {"src/new", "tracked/new", "bare/new", "made/new"} <= changed
+    assert "b/made/new" in await box.workspace.diff(a, b)
+    fork = await box.workspace.fork()
+    assert await fork.changed(a, await fork.snapshot()) == sorted(changed)
+    assert "src/new" in {entry.path for entry in await box.workspace.listing(recursive=True)}
+    await box.workspace.restore(a)
+    assert not (repo / "src" / "new").exists() and not (repo / "made").exists()
+
+
+@pytest.mark.parametrize("name", [b"*", b"sr?", b"[a-z]*", b"back\\slash", b"odd \xff", b"a\n*"])
+async def test_a_virtual_environment_of_any_name(repo: Path, open_sandbox: Opener, name: bytes) -> None:
+    venv = Path(os.fsdecode(os.path.join(os.fsencode(repo), name)))
+    make_venv(repo / "plain")
+    (repo / "plain").rename(venv)
+    box = await open_sandbox()
+    a = await box.workspace.snapshot()
+    (repo / "src" / "new").write_text("new")
+    (repo / "other").write_text("new")
+    (venv / "new").write_text("new")
+    changed = await box.workspace.changed(a, await box.workspace.snapshot())
+    assert {"src/new", "other"} <= set(changed)
+    assert b"\n" in name or len(changed) == 2, "it is left out by its own name"
+    assert "src/new" in {entry.path for entry in await box.workspace.listing(recursive=True)}
