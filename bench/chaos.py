@@ -2,8 +2,9 @@
 
     python -m bench.chaos [--runs N] [--seed N]
 
-A run is one seed of `tests/agent/chaos.py`, which says what has to hold. Runs that held are kept in
-bench/results and not done again for the same code; `--seed` does one alone and shows its failure whole.
+A run is one seed of `tests/agent/chaos.py`, which says what has to hold; in one kind it is `ostro undo` that
+is killed. Runs that held are kept in bench/results and not done again for the same code; `--seed` does one
+alone and shows its failure whole.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.agent.chaos import CALAMITIES, Survived, survive
+from tests.agent.chaos import Survived, survive
+from tests.agent.chaos_calamities import CALAMITIES
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "bench" / "results" / "chaos.json"
@@ -40,7 +42,7 @@ def fingerprint() -> str:
     for room in ("agent", "tools", "sandbox", "engine", "tui"):
         for file in sorted((ROOT / room).rglob("*.py")):
             digest.update(file.read_bytes())
-    for file in sorted((ROOT / "tests" / "agent").glob("chaos*.py")):
+    for file in (ROOT / "tests" / "chaos.py", *sorted((ROOT / "tests" / "agent").glob("chaos*.py"))):
         digest.update(file.read_bytes())
     return digest.hexdigest()
 

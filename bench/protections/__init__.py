@@ -13,13 +13,13 @@ nobody without capabilities ask for Landlock or a filter).
 
 from __future__ import annotations
 
-from bench.protections.changing import NO_PROBE, Change, Protection
+from bench.protections.changing import HOUSE, NO_PROBE, Change, Protection
 from bench.protections.confinement import APART, FILTERED, LANDLOCK, LIMITED, RIGHTS
 from bench.protections.files import GUARDED, SERVED
 from bench.protections.probed import PROBED
 from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
 
-__all__ = ["NO_PROBE", "PROTECTIONS", "Change", "Protection"]
+__all__ = ["NO_PROBE", "PROTECTIONS", "HOUSE", "Change", "Protection"]
 
 PROTECTIONS = (
     *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *APART, *LIMITED, *GUARDED,

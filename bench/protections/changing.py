@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+HOUSE = ("tui", "agent", "tools", "sandbox", "engine")
+
 
 @dataclass(frozen=True)
 class Change:
     file: str
-    """Relative to `sandbox/`."""
+    """Relative to `sandbox/`, or to the whole tree where it begins with a room: `agent/trust.py`."""
     text: str
     instead: str
+
+    @property
+    def path(self) -> str:
+        return self.file if self.file.split("/")[0] in HOUSE else f"sandbox/{self.file}"
 
 
 @dataclass(frozen=True)
@@ -18,10 +24,13 @@ class Protection:
     name: str
     remove: tuple[Change, ...]
     tests: tuple[str, ...]
-    """What pytest is told: files of `tests/sandbox/`, with `::test` or `::test[parameter]` behind."""
+    """Files of `tests/sandbox/`, or whole paths (`tests/agent/test_trust.py`), with `::test` or
+    `::test[parameter]` behind."""
     others_off: tuple[Change, ...] = ()
     probe: bool = False
     """Whether the probe stays on: elsewhere it would refuse the sandbox before any test had looked."""
+    ends_in_time: bool = False
+    """Whether it is an end in time that is protected: then a test that hangs has noticed."""
 
 
 BOX, WRAP, POLICY, LAUNCH = "box.py", "bubblewrap.py", "policy.py", "launcher.py"

@@ -3,7 +3,8 @@
 A scripted session of six to ten calls runs in processes of its own: the agent, its sandbox, an engine. At
 some event one calamity strikes. Then the run has ended as it should, nothing of it is left, the repository's
 git folder and the user's ignored files are to the byte what they were, `--resume` finishes the task, and
-every checkpoint that the journal names can be brought back.
+every checkpoint that the journal names can be brought back, by `ostro undo` too: exact trees, each call's
+effect there once.
 """
 
 from __future__ import annotations
@@ -13,34 +14,46 @@ import contextlib
 import ctypes
 import json
 import os
+import pickle
 import random
-import resource
-import signal
 import stat
 import subprocess
-import sys
-import threading
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from agent.journal import read
+from agent.journal import Record, read
+from agent.timeline import Timeline
+from engine.request import Message
 from sandbox import Sandbox
 from sandbox.workspace import Workspace
+from tests.agent.chaos_calamities import (
+    CALAMITIES,
+    ENDINGS,
+    ENDS_WITHIN,
+    UNDO_KILLED,
+    Place,
+    Running,
+    command_line,
+    engines,
+    kill,
+    runs,
+    undo_killed,
+)
+from tests.agent.chaos_model import looks
+from tests.agent.chaos_script import Call, Tree, possible
+from tests.chaos import Picture
 
-ROOT = Path(__file__).parents[2]
 DISK_BYTES = 24 << 20
 """Of the small disk that a calamity fills."""
-ENDS_WITHIN, GONE_WITHIN = 60.0, 20.0
+GONE_WITHIN = 20.0
 """Seconds."""
 SET_CHILD_SUBREAPER = 36
-
-Tree = dict[str, tuple[int, bytes]]
-"""Mode and content (of a link, its target) by path."""
 
 
 @dataclass(frozen=True)
@@ -54,247 +67,152 @@ class Survived:
     checkpoints: int
 
 
-class Running:
-    """One agent process and what it says."""
-
-    def __init__(self, place: Place, *where: str) -> None:
-        self.place = place
-        self.events: list[dict[str, Any]] = []
-        argv = [sys.executable, "-m", "tests.agent.chaos_model", str(place.model), *where]
-        # Pipes, which a full disk does not fill; what it says on standard error fits into one.
-        self.process = subprocess.Popen(
-            argv, cwd=ROOT, env=place.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-
-    def events_until(self, count: int) -> bool:
-        """Reads so many events; whether there were as many."""
-        assert self.process.stdout
-        while len(self.events) < count:
-            line = self.process.stdout.readline()
-            if not line.endswith("\n"):
-                return False
-            self.events.append(json.loads(line))
-        return True
-
-    def finish(self) -> None:
-        """Waits for its end, which comes in time."""
-        assert self.process.stdout and self.process.stderr
-        late = threading.Event()
-        timer = threading.Timer(ENDS_WITHIN, lambda: (late.set(), self.process.kill()))
-        timer.start()
-        with self.process:
-            self.events_until(sys.maxsize)
-            said = self.process.stderr.read()
-        timer.cancel()
-        assert not late.is_set(), f"it did not end within {ENDS_WITHIN:g} s"
-        code = self.process.returncode
-        assert "Traceback" not in said, said
-        ends = [event for event in self.events if event["type"] == "end"]
-        if code != -signal.SIGKILL:
-            assert [end["exit_code"] for end in ends] == [code], (code, said)
-            assert ends[0]["outcome"] != "fault", ends[0]["reason"]
-            assert "\n" not in ends[0]["reason"], "one sentence"
-
-    @property
-    def end(self) -> str:
-        last = self.events[-1] if self.events else {"type": ""}
-        return last["outcome"] if last["type"] == "end" else "killed"
-
-    def inside(self) -> list[psutil.Process]:
-        """Its bubblewraps and all that runs in them, outermost first."""
-        with contextlib.suppress(psutil.NoSuchProcess):
-            below = psutil.Process(self.process.pid).children(recursive=True)
-            return [process for process in below if not _is_engine(process, self.place)]
-        return []
-
-
-class Place:
-    """The folders of one run: a repository as its user left it, and Ostro's own."""
-
-    def __init__(self, folder: Path, draw: random.Random) -> None:
-        self.folder = folder
-        self.repo, self.model = folder / "repo", folder / "model.gguf"
-        self.model.write_text(json.dumps(calls(draw)))
-        self.repo.mkdir()
-        for name in ("run", "state", "cache", "home"):
-            (folder / name).mkdir(mode=0o700)
-        own = {"XDG_RUNTIME_DIR": "run", "XDG_STATE_HOME": "state", "XDG_CACHE_HOME": "cache", "HOME": "home"}
-        kept = {name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ}
-        self.own = {name: str(folder / path) for name, path in own.items()}
-        # CI: the engine ends with its client.
-        self.environment = {**kept, **self.own, "CI": "1", "GIT_CONFIG_NOSYSTEM": "1"}
-        _make_repository(self.repo, self.environment)
-
-    def journals(self) -> list[Path]:
-        return sorted(self.folder.glob("state/ostro/sessions/*/journal.jsonl"))
-
-
-def calls(draw: random.Random) -> list[dict[str, Any]]:
-    """Six to ten calls; the first makes the file that others edit."""
-    made = [_call("write", path="notes.py", content="A = 0\nB = 0\n")]
-    for number in range(draw.randint(5, 9)):
-        made.append(draw.choice(KINDS)(number))
-    return made
-
-
-def _call(name: str, **arguments: object) -> dict[str, Any]:
-    return {"name": name, "arguments": arguments}
-
-
-KINDS: tuple[Callable[[int], dict[str, Any]], ...] = (
-    lambda n: _call("write", path=f"new/{n}.txt", content=f"text {n}\n" * 200),
-    lambda n: _call("edit", path="notes.py", old="A = 0\n", new=f"A = 0\nC{n} = {n}\n"),
-    lambda n: _call("edit", path="notes.py", old="not there", new="never"),
-    lambda n: _call("read", path="tracked.txt"),
-    lambda n: _call("shell", command=f"echo {n} >> tracked.txt; printf '\\0\\377{n}' > bytes.bin"),
-    lambda n: _call("shell", command=f"mkdir -p d{n} && ln -sf ../tracked.txt d{n}/link; chmod +x notes.py"),
-    lambda n: _call("shell", command="rm -f untracked.txt; exit 3"),
-    lambda n: _call("shell", command=f"for i in 1 2 3; do echo $i > p{n}; sleep 0.1; done; setsid sleep 9 &"),
-    lambda n: _call("shell", command=f"head -c 300000 /dev/urandom > big-{n}.bin; no-such-program"),
-)  # fmt: skip
-
-
-def _make_repository(repo: Path, environment: dict[str, str]) -> None:
-    (repo / "tracked.txt").write_text("tracked\r\n")
-    (repo / ".gitignore").write_text("*.ignored\nout/\n")
-    (repo / "out").mkdir()
-    for name, content in (("user.ignored", b"\0mine"), ("out/made", b"mine too")):
-        (repo / name).write_bytes(content)
-    git = ["git", "-C", str(repo), "-c", "user.name=T", "-c", "user.email=t@example.org"]
-    for arguments in (["init", "-q", "-b", "main"], ["add", "-A"], ["commit", "-qm", "start"]):
-        subprocess.run([*git, *arguments], check=True, env=environment)
-    (repo / "untracked.txt").write_text("the user's, not added yet\n")
-    (repo / "tracked.txt").write_text("tracked\r\nchanged\n")
-
-
-# What can happen. Each is told of the running agent, and says whether it could strike.
-
-
-def _kill(processes: list[psutil.Process]) -> bool:
-    for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    return bool(processes)
-
-
-def agent_killed(run: Running, draw: random.Random) -> bool:
-    run.process.kill()
-    return True
-
-
-def sandbox_killed(run: Running, draw: random.Random) -> bool:
-    return _kill([process for process in run.inside() if _name(process) == "bwrap"])
-
-
-def keeper_killed(run: Running, draw: random.Random) -> bool:
-    """Or the supervisor, or the first process of a command: one of ours inside."""
-    ours = [process for process in run.inside() if "inside.serve" in _command_line(process)]
-    return bool(ours) and _kill([draw.choice(ours)])
-
-
-def engine_killed(run: Running, draw: random.Random) -> bool:
-    return _kill(engines(run.place))
-
-
-def terminated(run: Running, draw: random.Random) -> bool:
-    run.process.terminate()
-    return True
-
-
-def interrupted(run: Running, draw: random.Random) -> bool:
-    run.process.send_signal(signal.SIGINT)
-    return True
-
-
-def journal_full(run: Running, draw: random.Random) -> bool:
-    """Nothing can be written any more by the agent itself."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        psutil.Process(run.process.pid).rlimit(resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
-        return True
-    return False
-
-
-def disk_full(run: Running, draw: random.Random) -> bool:
-    """Repository, journal and checkpoints lie on one disk."""
-    with contextlib.suppress(OSError), (run.place.folder / "filler").open("wb", buffering=0) as filler:
-        while filler.write(bytes(1 << 16)):
-            pass
-    return True
-
-
-Calamity = Callable[[Running, random.Random], bool]
-CALAMITIES: dict[str, Calamity] = {
-    "agent killed": agent_killed,
-    "sandbox killed": sandbox_killed,
-    "keeper killed": keeper_killed,
-    "engine killed": engine_killed,
-    "terminated": terminated,
-    "interrupted": interrupted,
-    "journal full": journal_full,
-    "disk full": disk_full,
-}
-ENDINGS = {
-    "agent killed": {"killed"},
-    "sandbox killed": {"done", "environment"},
-    "keeper killed": {"done", "environment"},
-    "engine killed": {"done", "environment"},
-    "terminated": {"interrupted"},
-    "interrupted": {"interrupted"},
-    "journal full": {"environment"},
-    "disk full": {"environment", "done"},
-}
-"""The outcomes that each may lead to; `done` in any case, where it came too late."""
-
-
 def survive(seed: int, folder: Path) -> Survived:
     """One run in an empty folder with a short path. Raises AssertionError where something does not hold."""
     draw = random.Random(seed)
     name = list(CALAMITIES)[seed % len(CALAMITIES)]
-    with _orphans_adopted(), _small_disk(folder) if name == "disk full" else contextlib.nullcontext():
-        place = Place(folder, draw)
+    # Beside it: a full disk is to keep nobody from looking.
+    with (
+        tempfile.TemporaryDirectory(prefix="ostro-pictures-") as pictures,
+        _orphans_adopted(),
+        _small_disk(folder) if name == "disk full" else contextlib.nullcontext(),
+    ):
+        place = Place(folder, Path(pictures), draw)
         try:
-            return _survive(place, name, draw)
+            return _Trial(place, name, draw).run()
         finally:
-            _kill(engines(place))
+            kill(engines(place))
 
 
-def _survive(place: Place, name: str, draw: random.Random) -> Survived:
-    git_before, files_before, ignored_before = _git(place.repo), _seen(place.repo), _ignored(place.repo)
-    first = Running(place, str(place.repo))
-    struck = False
-    if first.events_until(draw.randint(0, 45)):
-        time.sleep(draw.random() * 0.05)
-        struck = CALAMITIES[name](first, draw)
-    first.finish()
-    assert first.end in {*ENDINGS[name], "done"}, first.events[-1]
-    _nothing_is_left(place)
-    (place.folder / "filler").unlink(missing_ok=True)
-    assert _git(place.repo) == git_before
-    assert _ignored(place.repo) == ignored_before
+class _Trial:
+    """One run, what strikes it, and what has to hold then."""
 
-    journals = place.journals()
-    assert len(journals) <= 1
-    records = read(journals[0]) if journals else []
-    resumed = _resume(place, journals[0].parent.name) if records else ""
-    assert _git(place.repo) == git_before
-    assert _ignored(place.repo) == ignored_before
-    trees = [record["tree"] for record in read(journals[0]) if record["kind"] == "tree"] if journals else []
-    asyncio.run(_bring_back(place, trees, files_before))
-    assert _git(place.repo) == git_before
-    assert _ignored(place.repo) == ignored_before
-    return Survived(name, struck, first.end, resumed, len(trees))
+    def __init__(self, place: Place, name: str, draw: random.Random) -> None:
+        self._place, self._name, self._draw = place, name, draw
+        self._repo = place.repo
+        self._start, self._seen_at_start = looks(place.repo), _seen(place.repo)
+        self._kept = _git(place.repo), _ignored(place.repo)
+
+    def run(self) -> Survived:
+        first = Running(self._place, str(self._repo))
+        struck = self._strike(first)
+        first.finish()
+        assert first.end in {*ENDINGS[self._name], "done"}, first.events[-1]
+        self._nothing_of_the_users_changed()
+        (self._place.folder / "filler").unlink(missing_ok=True)
+
+        journals = self._place.journals()
+        assert len(journals) <= 1
+        if not journals or not read(journals[0]):
+            assert looks(self._repo) == self._start
+            return Survived(self._name, struck, first.end, "", 0)
+        resumed = self._resume(journals[0].parent.name)
+        self._nothing_of_the_users_changed()
+        self._each_call_ran_once(read(journals[0]), resumed)
+        trees = [record["tree"] for record in read(journals[0]) if record["kind"] == "tree"]
+        struck |= self._back_and_forth(journals[0], trees)
+        asyncio.run(self._bring_back(trees))
+        self._nothing_of_the_users_changed()
+        return Survived(self._name, struck, first.end, resumed, len(trees))
+
+    def _strike(self, running: Running) -> bool:
+        if self._name == UNDO_KILLED or not running.events_until(self._draw.randint(0, 45)):
+            return False
+        time.sleep(self._draw.random() * 0.05)
+        return CALAMITIES[self._name](running, self._draw)
+
+    def _nothing_of_the_users_changed(self) -> None:
+        _nothing_is_left(self._place)
+        assert (_git(self._repo), _ignored(self._repo)) == self._kept
+
+    def _resume(self, session: str) -> str:
+        """The outcome of going on, which finishes the task unless the session had not begun."""
+        again = Running(self._place, "--resume", session)
+        again.finish()
+        if again.end == "usage":
+            assert "start a new one" in again.events[-1]["reason"]
+        else:
+            assert again.end == "done", again.events[-1]
+        return again.end
+
+    def _each_call_ran_once(self, records: list[Record], resumed: str) -> None:
+        """Asked for once, answered once; and the tree says that it ran once."""
+        messages = [
+            Message.model_validate(record["message"]) for record in records if record["kind"] == "message"
+        ]
+        asked = [call for message in messages for call in message.tool_calls]
+        script = self._place.script[: None if resumed == "done" else 0]
+        assert [call.name for call in asked] == [call.name for call in script]
+        assert [json.loads(call.arguments) for call in asked] == [call.arguments for call in script]
+        results = [message.tool_call_id for message in messages if message.role == "tool"]
+        assert results == [call.id for call in asked]
+
+        events = [record["event"] for record in records if record["kind"] == "event"]
+        said = {event["id"]: event for event in events if event["type"] == "tool_result"}
+        ran = [(call, _surely(call, said.get(id))) for call, id in zip(script, results, strict=True)]
+        now, may = _seen(self._repo), possible(self._seen_at_start, ran)
+        for path in {*now, *may, *self._seen_at_start}:
+            expected = may.get(path, {self._seen_at_start.get(path)})
+            assert now.get(path) in expected, (path, now.get(path), expected)
+
+    def _back_and_forth(self, journal: Path, trees: list[str]) -> bool:
+        """By the command: to an earlier step, and back. Whether an undo was killed on the way."""
+        pictures, now = self._pictures(trees), looks(self._repo)
+        earlier = [step for step, tree in enumerate(trees[:-1]) if tree in pictures]
+        if not earlier:
+            return False
+        step = self._draw.choice(earlier)
+        there, session, killed = pictures[trees[step]], journal.parent.name, False
+        if self._name == UNDO_KILLED:
+            killed = undo_killed(self._place, journal, step, self._draw)
+            _nothing_is_left(self._place)
+        timeline = Timeline.read(read(journal))
+        if timeline.pending and self._draw.random() < 0.5:
+            self._ostro("redo", session)  # takes it back
+            assert looks(self._repo) == now
+            return killed
+        if timeline.pending:
+            self._ostro("undo", session)  # goes on with it
+        elif timeline.at and timeline.at.step != step:
+            assert looks(self._repo) == now
+            self._ostro("undo", session, "--to", str(step), "--force")
+        assert looks(self._repo) == there
+        self._ostro("redo", session)
+        assert looks(self._repo) == now
+        return killed
+
+    def _ostro(self, *words: str) -> None:
+        running = self._place.ostro(*words)
+        said, _ = running.communicate(timeout=ENDS_WITHIN)
+        assert running.returncode == 0, said
+        _nothing_is_left(self._place)
+
+    def _pictures(self, trees: list[str]) -> dict[str, Picture]:
+        """How the tree looked outside, by checkpoint; not at one after which nothing was asked any more."""
+        pictures = {trees[0]: self._start}
+        for file in sorted(self._place.pictures.iterdir()):
+            tree, taken = pickle.loads(file.read_bytes())
+            assert pictures.setdefault(tree, taken) == taken, "one checkpoint, two trees"
+        return pictures
+
+    async def _bring_back(self, trees: list[str]) -> None:
+        """Each checkpoint stands again, to the byte as it looked outside."""
+        now, pictures = looks(self._repo), self._pictures(trees)
+        with _environment(self._place.own):
+            async with await Sandbox.open(self._repo) as box:
+                for tree in reversed(trees):
+                    await back_to(box.workspace, tree)
+                    assert await box.workspace.snapshot() == tree
+                    assert looks(self._repo) == pictures.get(tree, looks(self._repo))
+                await back_to(box.workspace, trees[-1])
+                assert looks(self._repo) == now
 
 
-def _resume(place: Place, session: str) -> str:
-    """The outcome of going on, which finishes the task unless the session had not begun."""
-    again = Running(place, "--resume", session)
-    again.finish()
-    _nothing_is_left(place)
-    if again.end == "usage":
-        assert "start a new one" in again.events[-1]["reason"]
-    else:
-        assert again.end == "done", again.events[-1]
-    return again.end
+def _surely(call: Call, result: dict[str, Any] | None) -> bool:
+    """Whether its result says that it ran to its end."""
+    if result is None:
+        return False
+    return result["ok"] if call.exit_code is None else result["data"].get("exit_code") == call.exit_code
 
 
 async def back_to(workspace: Workspace, tree: str) -> None:
@@ -302,27 +220,11 @@ async def back_to(workspace: Workspace, tree: str) -> None:
     await workspace.restore(tree)
 
 
-async def _bring_back(place: Place, trees: list[str], files_at_start: Tree) -> None:
-    """Each checkpoint stands again, the first as the user had left the files, the last as the run had."""
-    if not trees:
-        return
-    now = _seen(place.repo)
-    with _environment(place.own):
-        async with await Sandbox.open(place.repo) as box:
-            for tree in reversed(trees):
-                await back_to(box.workspace, tree)
-                assert await box.workspace.snapshot() == tree
-                if tree == trees[0]:
-                    assert _seen(place.repo) == files_at_start
-            await back_to(box.workspace, trees[-1])
-            assert _seen(place.repo) == now
-
-
 def _nothing_is_left(place: Place) -> None:
     """Neither of the sandbox, whose processes would be this one's children by now, nor the engine."""
     deadline = time.monotonic() + GONE_WITHIN
-    while left := [p for p in psutil.Process().children(recursive=True) if _runs(p)] + engines(place):
-        assert time.monotonic() < deadline, [_command_line(process) for process in left]
+    while left := [p for p in psutil.Process().children(recursive=True) if runs(p)] + engines(place):
+        assert time.monotonic() < deadline, [command_line(process) for process in left]
         time.sleep(0.02)
 
 
@@ -348,40 +250,6 @@ def _entry(path: Path) -> tuple[int, bytes]:
     if stat.S_ISLNK(mode):
         return stat.S_IFLNK, os.fsencode(os.readlink(path))
     return stat.S_IFREG | mode & 0o100, path.read_bytes()
-
-
-def engines(place: Place) -> list[psutil.Process]:
-    return [process for process in psutil.process_iter() if _is_engine(process, place)]
-
-
-def _is_engine(process: psutil.Process, place: Place) -> bool:
-    return (
-        str(place.model) in _command_line(process)
-        and "engine.host" in _command_line(process)
-        and _runs(process)
-    )
-
-
-def _runs(process: psutil.Process) -> bool:
-    """Else it has ended; whoever adopted it waits for it here."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        if process.status() != psutil.STATUS_ZOMBIE:
-            return True
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(process.pid, os.WNOHANG)
-    return False
-
-
-def _name(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess):
-        return process.name()
-    return ""
-
-
-def _command_line(process: psutil.Process) -> str:
-    with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-        return " ".join(process.cmdline())
-    return ""
 
 
 @contextlib.contextmanager

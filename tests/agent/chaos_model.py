@@ -1,23 +1,28 @@
-"""The model of a chaos run: the file it is loaded from is a list of calls, and the prompt says which is next.
+"""The model of a chaos run: the file it is loaded from lists its calls, and the prompt says which is next.
 
-Loaded in an engine process of its own, which is started as the real one is. As a program: one headless run
-with it. Arguments: model file, then a repository, or `--resume` and a session.
+At each request it takes a picture of the repository, for then no call runs: the files are what the latest
+checkpoint has. Loaded in an engine process of its own, which is started as the real one is. As a program: one
+headless run with it. Arguments: model file, then a repository, or `--resume` and a session.
 """
 
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from agent.journal import read
 from agent.options import RunOptions
 from engine import launch
 from engine.families.calls import CALL_CLOSE, CALL_OPEN
 from engine.locations import Meeting
 from engine.request import Sampling
+from tests.agent.chaos_calamities import journals
+from tests.chaos import Picture, picture
 from tests.engine.scripted_runtime import END, ScriptedRuntime, Step, Stopped, _joined
 from tui.headless import run_headless
 
@@ -34,9 +39,10 @@ TOKENS_AT_ONCE = 20
 class CallByCall(ScriptedRuntime):
     context = 1 << 20
 
-    def __init__(self, calls: list[dict[str, Any]]) -> None:
+    def __init__(self, told: dict[str, Any]) -> None:
         super().__init__()
-        self._calls = calls
+        self._calls = told["calls"]
+        self._repo, self._state, self._pictures = (Path(told[name]) for name in ("repo", "state", "pictures"))
 
     def generate(
         self,
@@ -48,6 +54,7 @@ class CallByCall(ScriptedRuntime):
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
     ) -> Iterator[Step]:
+        self._take_picture()
         done = self.tokenizer.decode(prompt).count(ANSWERED)
         text = "All done."
         if done < len(self._calls):
@@ -61,6 +68,17 @@ class CallByCall(ScriptedRuntime):
             if number % TOKENS_AT_ONCE == 0:
                 time.sleep(0.002)
             yield Step(token_id)
+
+    def _take_picture(self) -> None:
+        trees = [record["tree"] for record in read(journals(self._state)[0]) if record["kind"] == "tree"]
+        with (self._pictures / f"{time.time_ns()}").open("wb") as file:
+            pickle.dump((trees[-1], looks(self._repo)), file)
+
+
+def looks(repo: Path) -> Picture:
+    """All of the tree, less what is ignored and so in no checkpoint."""
+    found = picture(repo).items()
+    return {path: entry for path, entry in found if path.split(b"/")[0] not in (b"out", b"user.ignored")}
 
 
 def load(path: Path, threads: int, progress: Callable[[float], None]) -> CallByCall:

@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bench.mutation_check import ROOT, Check, Copy, Stale, make
+from bench.mutation_check import (
+    ROOT,
+    Check,
+    Copy,
+    Outcome,
+    Stale,
+    Verdict,
+    make,
+    path_of_test,
+    read_report,
+    summed_up,
+)
 from bench.protections import NO_PROBE, PROTECTIONS, Change, Protection
 
 BY_NAME = {protection.name: protection for protection in PROTECTIONS}
@@ -16,16 +30,13 @@ BY_NAME = {protection.name: protection for protection in PROTECTIONS}
 
 def test_every_change_can_be_made(tmp_path: Path) -> None:
     for protection in PROTECTIONS:
-        shutil.copytree(ROOT / "sandbox", tmp_path / "sandbox")
-        for change in (
-            *(() if protection.probe else (NO_PROBE,)),
-            *protection.others_off,
-            *protection.remove,
-        ):
+        changes = (*(() if protection.probe else (NO_PROBE,)), *protection.others_off, *protection.remove)
+        for path in {change.path for change in changes}:
+            (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, tmp_path / path)
+        for change in changes:
             make(change, tmp_path)
-            text = (tmp_path / "sandbox" / change.file).read_text()
-            compile(text, change.file, "exec")
-        shutil.rmtree(tmp_path / "sandbox")
+            compile((tmp_path / change.path).read_text(), change.path, "exec")
     assert len(BY_NAME) == len(PROTECTIONS), "names are of one protection each"
 
 
@@ -33,7 +44,7 @@ def test_every_test_is_there() -> None:
     for protection in PROTECTIONS:
         for test in protection.tests:
             file, _, function = test.partition("::")
-            text = (ROOT / "tests" / "sandbox" / file).read_text()
+            text = (ROOT / path_of_test(file)).read_text()
             assert f"def {function.partition('[')[0]}(" in text or not function, test
 
 
@@ -41,6 +52,73 @@ def test_a_change_that_no_longer_fits_is_an_error(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "sandbox", tmp_path / "sandbox")
     with pytest.raises(Stale, match=r"sandbox/limits\.py has 'no such line' 0 times"):
         make(Change("limits.py", "no such line", ""), tmp_path)
+
+
+SUITE = """
+import pytest
+
+def test_passes(): pass
+def test_fails(): assert 1 == 2
+def test_means_to_fail(): pytest.fail("so")
+def test_breaks(): raise RuntimeError
+def test_is_skipped(): pytest.skip("not here")
+def test_hangs():
+    while True:
+        pass
+"""
+
+
+def test_what_a_test_meant_is_told_from_what_happened_to_it(tmp_path: Path) -> None:
+    (tmp_path / "test_all.py").write_text(SUITE)
+    options = ("-q", "-p", "no:cacheprovider", "--timeout=1", "--junitxml=report.xml", "-c", "/dev/null")
+    argv = [sys.executable, "-m", "pytest", *options, "--rootdir=.", "test_all.py"]
+    subprocess.run(argv, cwd=tmp_path, capture_output=True, check=False)
+    assert read_report(tmp_path / "report.xml") == Outcome(
+        passed=("test_passes",),
+        failed=("test_fails", "test_means_to_fail"),
+        broken=("test_breaks",),
+        hung=("test_hangs",),
+        skipped=("test_is_skipped",),
+    )
+    assert read_report(tmp_path / "no-report.xml").broken
+
+
+class Played(Copy):
+    """Outcomes given beforehand, in their order."""
+
+    def __init__(self, *outcomes: Outcome) -> None:
+        self._outcomes = iter(outcomes)
+
+    def run(self, changes: Iterable[Change], tests: Sequence[str]) -> Outcome:
+        return next(self._outcomes)
+
+
+WELL, HANGS = Outcome(("t",), (), ()), Outcome((), (), (), hung=("t",))
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "in_time", "verdict"),
+    [
+        ((WELL, Outcome((), ("t",), ())), False, "noticed"),
+        ((WELL, WELL), False, "NOT NOTICED"),
+        ((WELL, HANGS), False, "proves nothing"),
+        ((WELL, HANGS), True, "noticed"),
+        ((HANGS,), True, "proves nothing"),
+        ((Outcome((), (), (), skipped=("t",)),), False, "not here"),
+        ((Outcome((), (), ()),), False, "proves nothing"),
+    ],
+)
+def test_verdicts(outcomes: tuple[Outcome, ...], in_time: bool, verdict: Verdict) -> None:
+    row = Protection("x", (), ("t.py",), ends_in_time=in_time)
+    assert Check(Played(*outcomes)).look(row)[0] == verdict
+
+
+def test_in_ci_everything_has_to_be_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    assert summed_up(["noticed", "not here"]) == 0
+    assert summed_up(["noticed", "NOT NOTICED"]) == 1
+    monkeypatch.setenv("CI", "1")
+    assert summed_up(["noticed", "not here"]) == 1
 
 
 SLICE = ("filter: socket families", "/dev/shm of a command")
