@@ -85,7 +85,7 @@ FILTERED = (
         Change(FILTER, "        steps += _of(number, flags, [", "        _of(number, flags, ["),
     ), (f"{PROCESSES}::test_no_program_is_left_with_its_owners_rights[sandboxed-made so]",)),
     Protection("filter: socket families", (
-        Change(FILTER, "steps += _of(number, 0, _unless(", "_of(number, 0, _unless("),
+        Change(FILTER, "steps += _of(number, 0, _unless(allowed", "_of(number, 0, _unless(allowed"),
     ), (f"{CALLED}::test_sockets_of_four_families_only",)),
     Protection("filter: typing into a terminal", (
         Change(FILTER, "    steps += _of(machine.ioctl, 1,", "    _of(machine.ioctl, 1,"),

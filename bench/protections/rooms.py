@@ -127,7 +127,7 @@ MOUNTS = (
         Change(BOX, "if done.exit_code == 0 and done.stdout.total:", "if done.exit_code == 0:"),
     ), (f"{COMMANDS}::test_path_entries_in_the_workspace",)),
     Protection("bubblewrap from the repository", (
-        Change(WRAP, "not Path(os.path.realpath(p)).is_relative_to(root)", "p"),
+        Change(WRAP, 'path_outside(environ.get("PATH", ""), root)', 'environ.get("PATH", "")'),
     ), (f"{COMMANDS}::test_the_repository_cannot_bring_bubblewrap",)),
     Protection("what a link in the workspace names", (
         Change(CHAIN, "if not _inside(prefix, self._root) and _is_python(prefix):\n"
