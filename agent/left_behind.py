@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import AsyncIterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import PurePath
@@ -75,17 +76,21 @@ class LeftBehind:
             found = set(session.sandbox.repositories) - set(known)
             new |= {path for path in found if os.path.lexists(session.workspace.root / path)}
         if new:
-            session.emit(Warn(text=f"New git repositories: {listed(sorted(new))}. {ENTERED}"))
+            session.emit(Warn(text=f"New or changed git repositories: {listed(sorted(new))}. {ENTERED}"))
 
     async def _tell_of_refs(self, session: Session) -> None:
         before = self._before.get("refs")
         if before is None:
             return
-        now = await session.sandbox.history.refs()
+        try:
+            now = await session.sandbox.history.refs()
+        except HistoryProblem as problem:
+            raise HistoryProblem(f"{problem}{_kept(session)}") from None
         moved = [name for name in sorted({*now, *before}) if now.get(name) != before.get(name)]
         if moved and not session.approvals.committed:
             moves = listed([_move(name, before.get(name), now.get(name)) for name in moved], between="; ")
-            session.emit(Warn(text=f"Moved during the run, without an approval: {moves}."))
+            kept = _kept(session) if before.keys() - now.keys() else ""
+            session.emit(Warn(text=f"Moved during the run, without an approval: {moves}.{kept}"))
         going = (await session.sandbox.history.head()).in_progress
         if going and going != self._before.get("in_progress"):
             session.emit(
@@ -107,6 +112,14 @@ async def _said(session: Session, what: str) -> AsyncIterator[None]:
         yield
     except (SandboxError, OSError) as problem:
         session.emit(Warn(text=f"{what} cannot be told: {problem}"))
+
+
+def _kept(session: Session) -> str:
+    """Where git's objects are that there were at the start, for a command may have deleted them."""
+    place = session.sandbox.kept.get(".git")
+    if place is None:
+        return ""
+    return f" The objects it had when this process began are kept: `cp -rn {shlex.quote(str(place))}/. .git/objects/`."
 
 
 def _move(name: str, before: str | None, now: str | None) -> str:

@@ -27,7 +27,10 @@ async def shell(repo: Path, command: str, **options) -> Ran:
 async def test_new_repositories_are_named_and_the_rest_counted(git_repo: GitRepo):
     ran = await shell(git_repo({}), "for n in 1 2 3 4 5 6 7; do git init -q r$n; done")
 
-    assert "New git repositories: r1/.git, r2/.git, r3/.git, r4/.git, r5/.git and 2 more." in warned(ran)
+    assert (
+        "New or changed git repositories: r1/.git, r2/.git, r3/.git, r4/.git, r5/.git and 2 more."
+        in warned(ran)
+    )
     assert "`git status` already" in warned(ran)
 
 
