@@ -119,7 +119,8 @@ def _kept(session: Session) -> str:
     place = session.sandbox.kept.get(".git")
     if place is None:
         return ""
-    return f" The objects it had when this process began are kept: `cp -rn {shlex.quote(str(place))}/. .git/objects/`."
+    command = f"cp -rn {shlex.quote(str(place))}/. .git/objects/"
+    return f" The objects it had when this process began are kept: `{command}`."
 
 
 def _move(name: str, before: str | None, now: str | None) -> str:

@@ -170,7 +170,7 @@ async def test_a_command_that_moves_a_ref_is_told(git_repo: GitRepo) -> None:
 async def test_refs_that_cannot_be_read_any_more_are_told(git_repo: GitRepo) -> None:
     ran = await run(git_repo({}), [call("shell", command="rm -rf .git/HEAD"), say("Done.")])
     assert ran.end.outcome == "done"
-    [told] = [event.text for event in ran.of(Warn) if "cannot be told: `git for-each-ref` failed" in event.text]
+    [told] = [event.text for event in ran.of(Warn) if "`git for-each-ref` failed" in event.text]
     assert "are kept: `cp -rn " in told
 
 
