@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -68,7 +69,18 @@ def shared(source: Path, root: Path) -> list[Mount]:
     names += [name for name in SHARED_FOLDERS if _is_folder(source / name)]
     if _is_folder(source / ".git") and _larger(source / ".git", LARGEST_GIT):
         names.append(".git")
-    return [Mount(source / name, root / name) for name in names]
+    return [mount for name in names if (mount := _mount(source / name, root / name)) is not None]
+
+
+def _mount(source: Path, target: Path) -> Mount | None:
+    """None where there is no real folder (any more)."""
+    try:
+        status = os.lstat(source)
+    except OSError:
+        return None
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    return Mount(source, target, identity=(status.st_dev, status.st_ino))
 
 
 def _is_folder(path: Path) -> bool:

@@ -335,11 +335,13 @@ class Workspace:
             seen = replace(seen, mounts=tuple(map(forks.read_only, seen.mounts)))
         try:
             await forks.copy(room.launcher, seen, ground, [mount.target.name for mount in shared])
+            place = self.root if room.launcher.bubblewrap else ground
+            fork = Workspace(room, ground, [Mount(ground, place, writable=True), *shared], ground=ground)
+            # Before another command can put a link in the place of what is shared.
+            await room.launcher.stand(fork._policy)
         except BaseException:
             await asyncio.to_thread(remove_tree, ground)
             raise
-        place = self.root if room.launcher.bubblewrap else ground
-        fork = Workspace(room, ground, [Mount(ground, place, writable=True), *shared], ground=ground)
         room.forks.add(fork)
         return fork
 

@@ -6,9 +6,11 @@ from bench.protections.changing import (
     ATTACKS,
     CALLS,
     FILES,
+    FORKS,
     GIT,
     GUARD,
     LAYERS,
+    SERVE,
     SERVER,
     TREE,
     WORKSPACE,
@@ -59,6 +61,20 @@ GUARDED = (
     Protection("repositories in a git folder are found", (
         Change(GUARD, "and (not is_git or name in _IN_GIT)", "and not is_git"),
     ), (f"{GIT}::test_all_of_them_are_found",)),
+)  # fmt: skip
+
+FORKED = (
+    Protection("fork: shared folders are those there were", (
+        Change(SERVE, "if not _is(path, identity):", "if False:"),
+    ), (f"{FORKS}::test_a_sandbox_started_anew_shares_nothing_else",)),
+    Protection("fork: stands at once", (
+        Change(WORKSPACE, (
+            "            # Before another command can put a link in the place of what is shared.\n"
+            "            await room.launcher.stand(fork._policy)\n"
+        ), ""),
+    ), (f"{FORKS}::test_what_is_shared_was_there_when_the_fork_was_made",), (
+        Change(SERVE, "if not _is(path, identity):", "if False:"),
+    )),
 )  # fmt: skip
 
 SERVED = (

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox, Workspace
+from sandbox import Sandbox, SandboxError, Workspace
 
-from .conftest import Opener, make_venv
+from .conftest import SECRET, Opener, make_venv, shell
 
 
 @pytest.fixture(params=["overlay", "copy"])
@@ -67,6 +67,43 @@ async def test_fork_has_the_environments(repo: Path, open_sandbox: Opener, how: 
     assert not any(
         e.path.startswith(".venv/") for e in await fork.listing(recursive=True) if e.kind == "file"
     )
+
+
+@pytest.fixture
+async def sharing(repo: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A fork whose environment is the workspace's own."""
+    monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
+    (repo / "node_modules" / "left-pad").mkdir(parents=True)
+    return await box.workspace.fork()
+
+
+SWAP = 'mv node_modules elsewhere; ln -s "$1"/.ssh node_modules'
+
+
+async def test_what_is_shared_was_there_when_the_fork_was_made(
+    box: Sandbox, sharing: Workspace, home: Path
+) -> None:
+    await shell(box, SWAP, str(home))
+    seen = await sharing.run(["ls", "node_modules"])
+    assert seen.output == "left-pad\n"
+
+
+async def test_a_sandbox_started_anew_shares_nothing_else(
+    box: Sandbox, sharing: Workspace, home: Path
+) -> None:
+    await shell(box, SWAP, str(home))
+    await sharing.close()  # as where its sandbox has died
+    try:
+        output = (await sharing.run(["sh", "-c", "ls node_modules; cat node_modules/*"])).output
+    except SandboxError as problem:
+        output = str(problem)
+    assert SECRET not in output
+    assert "node_modules was replaced meanwhile" in output
+
+
+async def test_a_sandbox_started_anew_has_the_same_shared_folders(sharing: Workspace) -> None:
+    await sharing.close()
+    assert (await sharing.run(["ls", "node_modules"])).output == "left-pad\n"
 
 
 async def test_large_git_folder_is_shared(box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
