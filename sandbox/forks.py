@@ -24,7 +24,7 @@ from sandbox.toolchain import own_python, workspace_venvs
 UPPER, WORK = "upper", "work"
 COPIER = "tree_copy.py"
 COPY_INSIDE = Path("/run/ostro/fork")
-COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40, disk_bytes=None)
+COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
 LARGEST_GIT = 64 << 20
 """Bytes of `.git` up to which a copy has its own; a larger one is shared, read-only."""
 SHARED_FOLDERS = ("node_modules",)
@@ -44,20 +44,25 @@ def read_only(mount: Mount | Overlay) -> Mount | Overlay:
     return mount
 
 
-async def copy(launcher: Launcher, policy: Policy, into: Path, bare: Sequence[str]) -> None:
+async def copy(
+    launcher: Launcher, policy: Policy, into: Path, bare: Sequence[str], disk_bytes: int | None
+) -> None:
     """Copies the tree that the policy shows; the folders named in `bare` are made, but empty.
 
-    Raises SandboxError.
+    Of the disk it takes no more than a command may. Raises SandboxError.
     """
     script, there = INSIDE_THERE / COPIER, COPY_INSIDE
     if launcher.bubblewrap is None:
         script, there = INSIDE / COPIER, into
     policy = policy.with_mounts(Mount(into, there, writable=True))
+    limits = COPY_LIMITS.model_copy(update={"disk_bytes": disk_bytes})
     argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(policy.root), str(there), *bare]
     try:
-        done = await launcher.run(policy, argv, cwd=policy.root, limits=COPY_LIMITS)
+        done = await launcher.run(policy, argv, cwd=policy.root, limits=limits)
     finally:
         await launcher.release(policy)
+    if done.exceeded:
+        raise SandboxError(f"The workspace could not be copied: {done.exceeded}.")
     if done.exit_code != 0:
         why = done.stdout.text().strip().splitlines() or ["no reason given"]
         raise SandboxError(f"The workspace could not be copied: {why[-1]}.")

@@ -334,7 +334,8 @@ class Workspace:
             # Its upper folder is in use: looked at from elsewhere, it has to be one of the lower ones.
             seen = replace(seen, mounts=tuple(map(forks.read_only, seen.mounts)))
         try:
-            await forks.copy(room.launcher, seen, ground, [mount.target.name for mount in shared])
+            bare = [mount.target.name for mount in shared]
+            await forks.copy(room.launcher, seen, ground, bare, room.limits.disk_bytes)
             place = self.root if room.launcher.bubblewrap else ground
             fork = Workspace(room, ground, [Mount(ground, place, writable=True), *shared], ground=ground)
             # Before another command can put a link in the place of what is shared.

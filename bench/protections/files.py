@@ -5,7 +5,9 @@ from __future__ import annotations
 from bench.protections.changing import (
     ATTACKS,
     CALLS,
+    COPIER,
     FILES,
+    FORK,
     FORKS,
     GIT,
     GUARD,
@@ -67,6 +69,17 @@ FORKED = (
     Protection("fork: shared folders are those there were", (
         Change(SERVE, "if not _is(path, identity):", "if False:"),
     ), (f"{FORKS}::test_a_sandbox_started_anew_shares_nothing_else",)),
+    *(
+        Protection(f"fork: {name}", (Change(file, text, instead),), (f"{FORKS}::{test}",))
+        for name, file, text, instead, test in (
+            ("holes stay holes", COPIER, "min(size, os.fstat(reader).st_size))",
+             "size); os.posix_fallocate(writer, 0, size)", "test_permissions_and_holes_are_copied"),
+            ("permissions without set-user-id", COPIER, " & ~stat.S_ISUID", "",
+             "test_permissions_and_holes_are_copied"),
+            ("disk of a copy", FORK, '{"disk_bytes": disk_bytes}', '{"disk_bytes": None}',
+             "test_a_copy_takes_no_more_of_the_disk_than_a_command"),
+        )
+    ),
     Protection("fork: stands at once", (
         Change(WORKSPACE, (
             "            # Before another command can put a link in the place of what is shared.\n"
