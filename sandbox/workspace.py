@@ -86,7 +86,7 @@ class Workspace:
         held = tuple(pins(below, self.root, room.guarded))
         policy = replace(room.policy, root=self.root, pins=held).with_mounts(*mounts)
         self._policy = policy
-        self._files = Files(room.launcher, policy, room.limits)
+        self._files = Files(room.launcher, policy)
         index = room.store.index if source == room.policy.root else room.scratch.folder("index")
         self._snapshots = Snapshots(room.launcher, policy, room.store, index)
         self._turn = asyncio.Lock()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.protections.changing import (
+    ASKED,
     ATTACKS,
     CALLS,
     COPIER,
@@ -112,6 +113,12 @@ SERVED = (
     Protection("file server: hard links", (
         Change(SERVER, "if status.st_nlink > 1:", "if False:"),
     ), (f"{FILES}::test_hard_links_are_not_written_through",)),
+    Protection("file server: answers that none has", (
+        Change(ASKED, "if told > LONGEST or size > LARGEST:", "if False:"),
+    ), (f"{FILES}::test_an_answer_that_none_of_ours_gives_is_not_read",)),
+    Protection("file server: limits of its own", (
+        Change(ASKED, "LIMITS = Limits(memory_bytes=1 << 30,", "LIMITS = Limits(memory_bytes=64 << 20,"),
+    ), (f"{FILES}::test_a_limit_on_commands_leaves_the_tools_theirs",)),
     Protection("file server: write protection", (
         Change(SERVER, "if not status.st_mode & 0o222 or not os.access(", "if False and not os.access("),
     ), (f"{FILES}::test_a_write_protected_file_stays",)),
