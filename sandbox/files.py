@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sandbox.errors import FileProblem, SandboxError
-from sandbox.inside.file_server import ABSENT, LARGEST
+from sandbox.inside.file_server import ABSENT, LARGEST, MOST_CHARACTERS
 from sandbox.launcher import Launcher, Service
 from sandbox.limits import Limits
 from sandbox.policy import Policy
@@ -19,6 +19,14 @@ from sandbox.toolchain import own_program, own_python
 
 ANSWER_WITHIN = 60.0
 """Seconds; no answer for so long means that the server hangs."""
+LIMITS = Limits(memory_bytes=1 << 30, disk_bytes=None)
+"""The server's own: the user's are for commands, and may leave less than one file takes."""
+LONGEST = 16 * MOST_CHARACTERS
+"""Bytes of an answer's JSON: none has as many, however its characters are spelled."""
+NO_ANSWER = (
+    asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ValueError, RecursionError,
+)  # fmt: skip
+"""What comes of a server that has ended, or says what none of ours does."""
 
 
 def version(content: bytes | None) -> str:
@@ -38,12 +46,11 @@ class Entry:
 class Files:
     """File access of one workspace, by a small program inside its sandbox."""
 
-    def __init__(self, launcher: Launcher, policy: Policy, limits: Limits) -> None:
+    def __init__(self, launcher: Launcher, policy: Policy) -> None:
         self._launcher = launcher
         self._root = policy.root
         self._programs = (INSIDE if launcher.bubblewrap is None else INSIDE_THERE).parent
         self._policy = policy
-        self._limits = limits.model_copy(update={"disk_bytes": None})
         self._service: Service | None = None
         self._turn = asyncio.Lock()
 
@@ -65,7 +72,7 @@ class Files:
         done = False
         try:
             for _attempt in range(2):
-                with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError, ValueError):
+                with contextlib.suppress(*NO_ANSWER):
                     answer = await asyncio.wait_for(self._speak(line), ANSWER_WITHIN)
                     done = True
                     return answer
@@ -87,7 +94,15 @@ class Files:
         service.writer.write(line)
         await service.writer.drain()
         told, size = map(int, (await service.reader.readuntil(b"\n")).split())
+        # What it says is not believed: another program may be at the other end by now.
+        if told > LONGEST or size > LARGEST:
+            raise SandboxError(
+                f"The sandbox's file server announced an answer of {told + size} bytes, more than any has; "
+                "it was ended, so look at what the last commands did."
+            )
         answer = json.loads(await service.reader.readexactly(told))
+        if not isinstance(answer, dict):
+            raise ValueError("no answer")
         return answer, await service.reader.readexactly(size)
 
     async def _running(self) -> Service:
@@ -97,6 +112,6 @@ class Files:
         argv = own_program(self._programs, "inside.file_server", str(self._root))
         # No answer fills the reader's buffer (twice this), so that one left unread holds up no `stop`.
         self._service = await self._launcher.service(
-            self._policy, argv, cwd=self._root, limits=self._limits, line_bytes=LARGEST
+            self._policy, argv, cwd=self._root, limits=LIMITS, line_bytes=LARGEST
         )
         return self._service

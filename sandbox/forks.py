@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from sandbox.toolchain import own_python, workspace_venvs
 UPPER, WORK = "upper", "work"
 COPIER = "tree_copy.py"
 COPY_INSIDE = Path("/run/ostro/fork")
-COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40, disk_bytes=None)
+COPY_LIMITS = Limits(seconds=600, file_bytes=1 << 40)
 LARGEST_GIT = 64 << 20
 """Bytes of `.git` up to which a copy has its own; a larger one is shared, read-only."""
 SHARED_FOLDERS = ("node_modules",)
@@ -43,20 +44,25 @@ def read_only(mount: Mount | Overlay) -> Mount | Overlay:
     return mount
 
 
-async def copy(launcher: Launcher, policy: Policy, into: Path, bare: Sequence[str]) -> None:
+async def copy(
+    launcher: Launcher, policy: Policy, into: Path, bare: Sequence[str], disk_bytes: int | None
+) -> None:
     """Copies the tree that the policy shows; the folders named in `bare` are made, but empty.
 
-    Raises SandboxError.
+    Of the disk it takes no more than a command may. Raises SandboxError.
     """
     script, there = INSIDE_THERE / COPIER, COPY_INSIDE
     if launcher.bubblewrap is None:
         script, there = INSIDE / COPIER, into
     policy = policy.with_mounts(Mount(into, there, writable=True))
+    limits = COPY_LIMITS.model_copy(update={"disk_bytes": disk_bytes})
     argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), str(policy.root), str(there), *bare]
     try:
-        done = await launcher.run(policy, argv, cwd=policy.root, limits=COPY_LIMITS)
+        done = await launcher.run(policy, argv, cwd=policy.root, limits=limits)
     finally:
         await launcher.release(policy)
+    if done.exceeded:
+        raise SandboxError(f"The workspace could not be copied: {done.exceeded}.")
     if done.exit_code != 0:
         why = done.stdout.text().strip().splitlines() or ["no reason given"]
         raise SandboxError(f"The workspace could not be copied: {why[-1]}.")
@@ -68,7 +74,18 @@ def shared(source: Path, root: Path) -> list[Mount]:
     names += [name for name in SHARED_FOLDERS if _is_folder(source / name)]
     if _is_folder(source / ".git") and _larger(source / ".git", LARGEST_GIT):
         names.append(".git")
-    return [Mount(source / name, root / name) for name in names]
+    return [mount for name in names if (mount := _mount(source / name, root / name)) is not None]
+
+
+def _mount(source: Path, target: Path) -> Mount | None:
+    """None where there is no real folder (any more)."""
+    try:
+        status = os.lstat(source)
+    except OSError:
+        return None
+    if not stat.S_ISDIR(status.st_mode):
+        return None
+    return Mount(source, target, identity=(status.st_dev, status.st_ino))
 
 
 def _is_folder(path: Path) -> bool:

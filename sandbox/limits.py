@@ -8,6 +8,15 @@ import psutil
 from pydantic import BaseModel, ConfigDict, Field
 
 
+def scratch_share(memory: int) -> int:
+    """What one in-memory folder may hold on a machine with so many bytes: there are some six of them."""
+    return max(256 << 20, min(2 << 30, memory // 8))
+
+
+def _memory() -> int:
+    return psutil.virtual_memory().total
+
+
 class Limits(BaseModel):
     """Ceilings for one command."""
 
@@ -21,7 +30,7 @@ class Limits(BaseModel):
     """Output that is kept; of more, the head and the tail."""
     file_bytes: int = Field(default=2 << 30, ge=0)
     """The largest file a process may write."""
-    memory_bytes: int = Field(default_factory=lambda: psutil.virtual_memory().total * 3 // 4, ge=1 << 20)
+    memory_bytes: int = Field(default_factory=lambda: _memory() * 3 // 4, ge=1 << 20)
     """Memory that is their own, of all processes of a command together."""
     processes: int = Field(default=4096, ge=8)
     """Processes and threads of a command together."""
@@ -29,7 +38,7 @@ class Limits(BaseModel):
     """By which the free space of the workspace's disk and in-memory folders may fall while a command runs;
     None for a program of Ostro's own, which is not to be ended for what others write beside it."""
     open_files: int = Field(default=4096, ge=16)
-    scratch_bytes: int = Field(default=2 << 30, ge=1 << 20)
+    scratch_bytes: int = Field(default_factory=lambda: scratch_share(_memory()), ge=1 << 20)
     """Size of each in-memory folder (/tmp, the home folder, ...)."""
 
     def within(self, seconds: float | None) -> Limits:

@@ -33,6 +33,9 @@ class Mount:
     source: Path
     target: Path
     writable: bool = False
+    identity: tuple[int, int] | None = None
+    """Device and number of what is to be there: with anything else the sandbox does not stand. For sources
+    that commands can replace, since bubblewrap follows whatever link lies there by then."""
 
 
 @dataclass(frozen=True)

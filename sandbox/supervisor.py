@@ -73,7 +73,7 @@ class Supervisor:
                 raise SandboxError(f"The sandbox cannot be started: {problem.strerror}.") from None
         supervisor = cls(process, control)
         try:
-            await supervisor._greet(mechanism.settings(policy))
+            await supervisor._greet({**mechanism.settings(policy), "real": _identities(policy)})
         except BaseException:
             await supervisor.stop()
             raise
@@ -231,6 +231,14 @@ class Command:
         self._ended.set_result(told)
         self._loop.remove_reader(self._channel)
         self._channel.close()
+
+
+def _identities(policy: Policy) -> list[tuple[str, int, int]]:
+    return [
+        (str(mount.target), *mount.identity)
+        for mount in policy.mounts
+        if isinstance(mount, Mount) and mount.identity is not None
+    ]
 
 
 async def _drain(stream: asyncio.StreamReader | None) -> None:

@@ -86,7 +86,7 @@ class Workspace:
         held = tuple(pins(below, self.root, room.guarded))
         policy = replace(room.policy, root=self.root, pins=held).with_mounts(*mounts)
         self._policy = policy
-        self._files = Files(room.launcher, policy, room.limits)
+        self._files = Files(room.launcher, policy)
         index = room.store.index if source == room.policy.root else room.scratch.folder("index")
         self._snapshots = Snapshots(room.launcher, policy, room.store, index)
         self._turn = asyncio.Lock()
@@ -346,12 +346,15 @@ class Workspace:
             # Its upper folder is in use: looked at from elsewhere, it has to be one of the lower ones.
             seen = replace(seen, mounts=tuple(map(forks.read_only, seen.mounts)))
         try:
-            await forks.copy(room.launcher, seen, ground, [mount.target.name for mount in shared])
+            bare = [mount.target.name for mount in shared]
+            await forks.copy(room.launcher, seen, ground, bare, room.limits.disk_bytes)
+            place = self.root if room.launcher.bubblewrap else ground
+            fork = Workspace(room, ground, [Mount(ground, place, writable=True), *shared], ground=ground)
+            # Before another command can put a link in the place of what is shared.
+            await room.launcher.stand(fork._policy)
         except BaseException:
             await asyncio.to_thread(remove_tree, ground)
             raise
-        place = self.root if room.launcher.bubblewrap else ground
-        fork = Workspace(room, ground, [Mount(ground, place, writable=True), *shared], ground=ground)
         room.forks.add(fork)
         return fork
 

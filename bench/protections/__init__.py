@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bench.protections.changing import HOUSE, NO_PROBE, Change, Protection
 from bench.protections.confinement import APART, FILTERED, LANDLOCK, LIMITED, RIGHTS
-from bench.protections.files import GUARDED, SERVED
+from bench.protections.files import FORKED, GUARDED, SERVED
 from bench.protections.probed import PROBED
 from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
 
@@ -23,5 +23,5 @@ __all__ = ["NO_PROBE", "PROTECTIONS", "HOUSE", "Change", "Protection"]
 
 PROTECTIONS = (
     *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *APART, *LIMITED, *GUARDED,
-    *SERVED, *PROBED,
+    *FORKED, *SERVED, *PROBED,
 )  # fmt: skip

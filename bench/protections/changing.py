@@ -40,7 +40,8 @@ ROOMS, CONFINE, KEEPER, SERVE = (f"inside/{name}.py" for name in ("namespaces", 
 USAGE, MEMORY, DISK, PROBE = (f"inside/{name}.py" for name in ("usage", "memory", "disk", "probe"))
 SERVER, TREE = (f"inside/{name}.py" for name in ("file_server", "tree"))
 CALLS, CHAIN, SCRATCH, CAPTURE = "inside/system_calls.py", "toolchain.py", "scratch.py", "capture.py"
-ALONE = "alone.py"
+ASKED = "files.py"
+ALONE, FORK, COPIER, FORKS = "alone.py", "forks.py", "inside/tree_copy.py", "test_forks.py"
 
 ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_guard.py", "test_layers.py"
 COMMANDS, FILES, CALLED, TRIED = "test_commands.py", "test_files.py", "test_seccomp.py", "test_probe.py"

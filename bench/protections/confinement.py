@@ -151,11 +151,19 @@ LIMITED = (
     Protection("watch: memory", (
         Change(USAGE, 'if memory > limits["memory_bytes"]:', "if False:"),
     ), (f"{ATTACKS}::test_memory_is_limited_together[90]",)),
-    Protection("watch: shared memory", (
-        Change(USAGE, "memory += shared\n", "pass\n"),
+    Protection("watch: memory that is nobody's", (
+        Change(USAGE, "memory += unowned\n", "pass\n"),
     ), (
         f"{ATTACKS}::test_shared_memory_counts_and_is_gone_afterwards",
         f"{ATTACKS}::test_memory_that_is_no_processs_own_counts",
+    )),
+    Protection("watch: memory of the kernel's", (
+        Change(MEMORY, "found = now.get(\"MemTotal\", 0) + shared - sum(now[name] for name in KNOWN)",
+               "found = shared"),
+    ), (
+        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts[sockets]",
+        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts[pipes]",
+        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts[empty files]",
     )),
     Protection("watch: what is left of the memory", (
         Change(MEMORY, '"MemAvailable", self._least) < self._least:', '"MemAvailable", 0) < 0:'),

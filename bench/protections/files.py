@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from bench.protections.changing import (
+    ASKED,
     ATTACKS,
     BOX,
     CALLS,
     COMMANDS,
+    COPIER,
     FILES,
     FOLDERS,
+    FORK,
+    FORKS,
     GIT,
     GUARD,
     LAYERS,
     ROOMS,
+    SERVE,
     SERVER,
     TREE,
     WORKSPACE,
@@ -84,6 +89,31 @@ GUARDED = (
     ), (f"{COMMANDS}::test_ostro_in_the_repository_is_refused",)),
 )  # fmt: skip
 
+FORKED = (
+    Protection("fork: shared folders are those there were", (
+        Change(SERVE, "if not _is(path, identity):", "if False:"),
+    ), (f"{FORKS}::test_a_sandbox_started_anew_shares_nothing_else",)),
+    *(
+        Protection(f"fork: {name}", (Change(file, text, instead),), (f"{FORKS}::{test}",))
+        for name, file, text, instead, test in (
+            ("holes stay holes", COPIER, "min(size, os.fstat(reader).st_size))",
+             "size); os.posix_fallocate(writer, 0, size)", "test_permissions_and_holes_are_copied"),
+            ("permissions without set-user-id", COPIER, " & ~stat.S_ISUID", "",
+             "test_permissions_and_holes_are_copied"),
+            ("disk of a copy", FORK, '{"disk_bytes": disk_bytes}', '{"disk_bytes": None}',
+             "test_a_copy_takes_no_more_of_the_disk_than_a_command"),
+        )
+    ),
+    Protection("fork: stands at once", (
+        Change(WORKSPACE, (
+            "            # Before another command can put a link in the place of what is shared.\n"
+            "            await room.launcher.stand(fork._policy)\n"
+        ), ""),
+    ), (f"{FORKS}::test_what_is_shared_was_there_when_the_fork_was_made",), (
+        Change(SERVE, "if not _is(path, identity):", "if False:"),
+    )),
+)  # fmt: skip
+
 SERVED = (
     Protection("file server: above the workspace", (
         Change(TREE, 'raise Refused(f"{path!r} leaves the workspace.")',
@@ -112,6 +142,12 @@ SERVED = (
     Protection("file server: hard links", (
         Change(SERVER, "if status.st_nlink > 1:", "if False:"),
     ), (f"{FILES}::test_hard_links_are_not_written_through",)),
+    Protection("file server: answers that none has", (
+        Change(ASKED, "if told > LONGEST or size > LARGEST:", "if False:"),
+    ), (f"{FILES}::test_an_answer_that_none_of_ours_gives_is_not_read",)),
+    Protection("file server: limits of its own", (
+        Change(ASKED, "LIMITS = Limits(memory_bytes=1 << 30,", "LIMITS = Limits(memory_bytes=64 << 20,"),
+    ), (f"{FILES}::test_a_limit_on_commands_leaves_the_tools_theirs",)),
     Protection("file server: write protection", (
         Change(SERVER, "if not status.st_mode & 0o222 or not os.access(", "if False and not os.access("),
     ), (f"{FILES}::test_a_write_protected_file_stays",)),

@@ -80,7 +80,7 @@ class _Watch:
         disk_bytes = self._limits["disk_bytes"]
         if disk_bytes is None:  # one of Ostro's own: others' use is not held against it
             return usage.exceeded(self._limits, self.processes(), 0)
-        over = usage.exceeded(self._limits, self.processes(), self._memory.shared())
+        over = usage.exceeded(self._limits, self.processes(), self._memory.unowned())
         return over or self._memory.exceeded() or self._disk.exceeded(disk_bytes)
 
 

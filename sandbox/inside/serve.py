@@ -1,9 +1,9 @@
 """The supervisor of a sandbox: starts what the launcher asks for, one keeper each, until that is gone.
 
 Spoken to over a socket that it is given by number. First comes a file in memory with the settings of all
-commands (`rooms`, `readable`, `writable`, `landlock`, `filter`; with rooms also `shared_memory`, and `root`
-and `held` as `namespaces.py` has them), then for each command a file with the request (`argv`, `env`, `cwd`,
-`pins`, `limits`), its three standard streams and a channel.
+commands (`rooms`, `readable`, `writable`, `landlock`, `filter`, `real`; with rooms also `shared_memory`, and
+`root` and `held` as `namespaces.py` has them), then for each command a file with the request (`argv`, `env`,
+`cwd`, `pins`, `limits`), its three standard streams and a channel.
 
 Nothing inside reaches it: commands live in process namespaces of their own, and hold none of its descriptors.
 """
@@ -38,6 +38,9 @@ def main() -> None:
             # What follows would be done to the machine.
             sys.exit("bubblewrap has made no user namespace")
         no_more_user_namespaces()
+    for path, *identity in with_settings["real"]:
+        if not _is(path, identity):
+            sys.exit(f"{path} was replaced meanwhile")
     # Keepers are nobody's to wait for: the launcher hears from each what came of it.
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     gc.freeze()
@@ -51,6 +54,15 @@ def main() -> None:
                 os._exit(0)
         for fd in given:
             os.close(fd)
+
+
+def _is(path: str, identity: list[int]) -> bool:
+    """Whether what is mounted there is the one with this device and number."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return False
+    return [status.st_dev, status.st_ino] == identity
 
 
 def _take(control: socket.socket, count: int) -> list[int] | None:

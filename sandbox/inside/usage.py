@@ -14,13 +14,13 @@ _FIRST = "1"
 """Ours; it belongs to nobody."""
 
 
-def exceeded(limits: dict[str, int], processes: list[int], shared: int) -> str:
+def exceeded(limits: dict[str, int], processes: list[int], unowned: int) -> str:
     """The limit that these processes are over, to follow "stopped, because"; "" where none is.
 
-    `shared` is memory that belongs to none of them, in bytes.
+    `unowned` is memory that belongs to none of them, in bytes.
     """
     tasks, memory = usage(processes, enough=limits["processes"])
-    memory += shared
+    memory += unowned
     if tasks > limits["processes"]:
         return f"it had more than {limits['processes']} processes and threads"
     if memory > limits["memory_bytes"]:

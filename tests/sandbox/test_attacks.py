@@ -332,16 +332,37 @@ a, b = socket.socketpair()
 socket.send_fds(a, [b'x'], [fd])
 os.close(fd)""",
     "a shared mapping": "m = mmap.mmap(-1, 200 << 20)\nfor at in range(0, 200 << 20, 4096): m[at] = 1",
+    "sockets": """
+pairs = [socket.socketpair() for _ in range(900)]
+for a, b in pairs:
+    a.setblocking(False)
+    try:
+        while True: a.send(b'x' * 65536)
+    except BlockingIOError: pass""",
+    # The kernel gives no user more than 64 MiB of them, and two pages for each pipe after that.
+    "pipes": """
+pairs = [os.pipe() for _ in range(900)]
+for r, w in pairs:
+    os.set_blocking(w, False)
+    try: fcntl.fcntl(w, 1031, 1 << 20)
+    except OSError: pass
+    try:
+        while True: os.write(w, b'x' * 4096)
+    except BlockingIOError: pass""",
+    "empty files": """
+for n in range(200): os.mkdir(f'/tmp/{n}')
+for n in range(150_000): os.close(os.open(f'/tmp/{n % 200}/{n}', os.O_CREAT))""",
 }
 
 
 @pytest.mark.parametrize("what", UNNAMED)
 async def test_memory_that_is_no_processs_own_counts(open_sandbox: Opener, what: str) -> None:
-    box = await open_sandbox(limits=Limits(memory_bytes=100 << 20))
-    program = f"import mmap, os, socket, time\n{UNNAMED[what]}\ntime.sleep(20)"
+    box = await open_sandbox(limits=Limits(memory_bytes=50 << 20))
+    program = f"import fcntl, mmap, os, socket, time\n{UNNAMED[what]}\ntime.sleep(20)"
     done = await box.workspace.run([os.path.realpath(sys.executable), "-c", program], seconds=20)
-    assert "more than 100 MiB of memory]" in done.output
+    assert "more than 50 MiB of memory]" in done.output
     assert not done.timed_out
+    assert (await box.workspace.run(["sh", "-c", "sleep 0.5; echo alive"])).output == "alive\n"
 
 
 async def test_files_in_memory_can_be_laid_nowhere_else(box: Sandbox) -> None:

@@ -9,11 +9,12 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sandbox import FileProblem, Limits, Sandbox, version
+from sandbox import FileProblem, Limits, Sandbox, SandboxError, version
 from sandbox.inside import file_server
 from sandbox.inside.tree import Tree, is_git_name
 
@@ -407,3 +408,56 @@ def _servers(repo: Path) -> list[int]:
         if b"file_server" in line and line.endswith(os.fsencode(repo) + b"\0"):
             found.append(int(name))
     return found
+
+
+SAYS = """
+import sys
+sys.stdin.buffer.readline()
+sys.stdout.write({first!r})
+sys.stdout.flush()
+for _ in range(100):
+    sys.stdout.write("x" * (1 << 20))
+sys.stdout.flush()
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "sentence"),
+    [
+        ("2 99999999999\n{}", "announced an answer of 100000000001 bytes"),
+        ("99999999999 2\n{}", "announced an answer of 100000000001 bytes"),
+        ("-1 2\n{}", "does not run"),
+        ("2 2\n[]", "does not run"),
+        (f"{200_000} 0\n{'[' * 200_000}", "does not run"),
+        ("", "does not run"),
+    ],
+    ids=["content", "words", "less than none", "a list", "too deep", "no end"],
+)
+async def test_an_answer_that_none_of_ours_gives_is_not_read(
+    box: Sandbox, monkeypatch: pytest.MonkeyPatch, first: str, sentence: str
+) -> None:
+    """What a command that took the server's place would say."""
+    argv = [os.path.realpath(sys.executable), "-c", SAYS.format(first=first)]
+    with monkeypatch.context() as patch:
+        patch.setattr("sandbox.files.own_program", lambda *_: argv)
+        patch.setattr("sandbox.files.ANSWER_WITHIN", 10.0)
+        with pytest.raises(SandboxError, match=sentence):
+            await box.workspace.read("README.md")
+        assert box.workspace._files._service is None
+    assert await box.workspace.read("README.md") == b"read me\n"
+
+
+async def test_a_limit_on_commands_leaves_the_tools_theirs(open_sandbox: Opener, repo: Path) -> None:
+    box = await open_sandbox(limits=Limits(memory_bytes=64 << 20))
+    (repo / "large").write_bytes(b"x" * (60 << 20))
+    problem = None
+    try:
+        # A second time, so that whoever looks ten times a second has seen it.
+        for _ in range(2):
+            content = await box.workspace.read("large")
+        await box.workspace.write("copy", content)
+    except SandboxError as raised:
+        problem = raised
+    assert problem is None
+    assert (repo / "copy").stat().st_size == 60 << 20

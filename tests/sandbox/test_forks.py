@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import filecmp
 import itertools
 import os
 import threading
@@ -10,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox, Workspace
+from sandbox import Limits, Sandbox, SandboxError, Workspace
+from sandbox.inside.tree_copy import SHARE_BLOCKS
+from sandbox.scratch import remove_tree
 
-from .conftest import Opener, make_venv
+from .conftest import SECRET, Opener, make_venv, python, shell
 
 
 @pytest.fixture(params=["overlay", "copy"])
@@ -67,6 +71,103 @@ async def test_fork_has_the_environments(repo: Path, open_sandbox: Opener, how: 
     assert not any(
         e.path.startswith(".venv/") for e in await fork.listing(recursive=True) if e.kind == "file"
     )
+
+
+@pytest.fixture
+async def sharing(repo: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A fork whose environment is the workspace's own."""
+    monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
+    (repo / "node_modules" / "left-pad").mkdir(parents=True)
+    return await box.workspace.fork()
+
+
+SWAP = 'mv node_modules elsewhere; ln -s "$1"/.ssh node_modules'
+
+
+async def test_what_is_shared_was_there_when_the_fork_was_made(
+    box: Sandbox, sharing: Workspace, home: Path
+) -> None:
+    await shell(box, SWAP, str(home))
+    seen = await sharing.run(["ls", "node_modules"])
+    assert seen.output == "left-pad\n"
+
+
+async def test_a_sandbox_started_anew_shares_nothing_else(
+    box: Sandbox, sharing: Workspace, home: Path
+) -> None:
+    await shell(box, SWAP, str(home))
+    await sharing.close()  # as where its sandbox has died
+    try:
+        output = (await sharing.run(["sh", "-c", "ls node_modules; cat node_modules/*"])).output
+    except SandboxError as problem:
+        output = str(problem)
+    assert SECRET not in output
+    assert "node_modules was replaced meanwhile" in output
+
+
+async def test_a_sandbox_started_anew_has_the_same_shared_folders(sharing: Workspace) -> None:
+    await sharing.close()
+    assert (await sharing.run(["ls", "node_modules"])).output == "left-pad\n"
+
+
+async def test_permissions_and_holes_are_copied(
+    box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
+    modes = {"a": 0o4755, "b": 0o2750, "c": 0o755, "d": 0o400, "e": 0o1777}
+    for name, mode in modes.items():
+        (repo / name).write_bytes(name.encode() * 10_000)
+        os.utime(repo / name, ns=(1, 10**18 + 1))
+        (repo / name).chmod(mode)
+    with (repo / "sparse").open("wb") as file:
+        for at in (0, 50 << 20, 150 << 20):
+            file.seek(at)
+            file.write(b"x" * 5000)
+        file.truncate(200 << 20)
+    fork = await box.workspace.fork()
+    for name, mode in modes.items():
+        copied = (fork._source / name).stat()
+        assert (copied.st_mode & 0o7777) == mode & ~0o4000
+        assert copied.st_mtime_ns == 10**18 + 1
+        assert (fork._source / name).read_bytes() == (repo / name).read_bytes()
+    copied = fork._source / "sparse"
+    assert copied.stat().st_blocks <= 2 * (repo / "sparse").stat().st_blocks
+    assert filecmp.cmp(copied, repo / "sparse", shallow=False)
+
+
+def shares_blocks(file: Path, copy: Path) -> bool:
+    try:
+        with file.open("rb") as reader, copy.open("wb") as writer:
+            fcntl.ioctl(writer.fileno(), SHARE_BLOCKS, reader.fileno())
+    except OSError:
+        return False
+    return True
+
+
+async def test_a_copy_takes_no_more_of_the_disk_than_a_command(
+    open_sandbox: Opener, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
+    with (repo / "large").open("wb") as file:
+        for _ in range(400):
+            file.write(b"x" * (1 << 20))
+    if shares_blocks(repo / "large", repo.parent / "copy"):
+        pytest.skip("a copy takes nothing of this disk")
+    box = await open_sandbox(limits=Limits(disk_bytes=50 << 20))
+    with pytest.raises(SandboxError, match="copied: more than 50 MiB of the disk were gone"):
+        await box.workspace.fork()
+    assert not list(box._room.scratch.path.glob("fork-*"))
+
+
+async def test_folders_too_deep_to_copy_are_said(
+    box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
+    program = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')"
+    assert await python(box, program) == ""
+    with pytest.raises(SandboxError, match="copied: its folders lie too deep within each other"):
+        await box.workspace.fork()
+    remove_tree(repo / "d")
 
 
 async def test_large_git_folder_is_shared(box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
