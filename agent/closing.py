@@ -58,7 +58,9 @@ async def _changes(session: Session, ending: Ending) -> tuple[Ending, list[str],
         return ending, changed, patch
     what = "What the run has changed cannot be told"
     try:
-        now = await session.checkpoint("end")
+        now, unwritable = await _tree(session)
+        if unwritable and isinstance(ending, Done):
+            ending = unwritable
         changed = await session.workspace.changed(session.start_tree, now)
         what = "The patch cannot be made, and is left out"
         patch = await session.workspace.diff(session.start_tree, now)
@@ -69,6 +71,14 @@ async def _changes(session: Session, ending: Ending) -> tuple[Ending, list[str],
     except Exception:
         ending = fault(session)
     return ending, changed, patch
+
+
+async def _tree(session: Session) -> tuple[str, Ending | None]:
+    """The files as they are now; with the reason, where the journal cannot take them any more."""
+    try:
+        return await session.checkpoint("end"), None
+    except Ending as unwritable:
+        return await session.workspace.snapshot(), unwritable
 
 
 def fault(session: Session) -> Ending:

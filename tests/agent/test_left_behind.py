@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.ending import EnvironmentProblem
 from agent.events import End, Warn
+from agent.journal import Journal
 from agent.left_behind import acted_on
 from agent.listing import listed
 from sandbox import Sandbox, SandboxError, Workspace
@@ -118,6 +121,20 @@ async def test_without_a_patch_the_changed_files_are_told(git_repo: GitRepo, mon
     end: End = ran.end
     assert (end.outcome, end.changed_files, end.patch) == ("limit", ["AGENTS.md"], "")
     assert "The patch cannot be made, and is left out: No patch today." in warned(ran)
+
+
+async def test_without_a_journal_the_patch_is_told(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    repo = git_repo({})
+    really = Journal.append
+
+    def full(self: Journal, kind: str, **fields: Any) -> None:
+        if (repo / "new").exists():
+            raise EnvironmentProblem("The journal cannot be written.")
+        really(self, kind, **fields)
+
+    monkeypatch.setattr(Journal, "append", full)
+    ran = await shell(repo, "echo x > new")
+    assert (ran.end.exit_code, ran.end.changed_files) == (3, ["new"]) and "+x" in ran.end.patch
 
 
 async def test_a_full_disk_under_a_fork_is_no_fault(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
