@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import traceback
 from typing import TYPE_CHECKING
 
 from agent.asking import brief
-from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved
+from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved, no_space
 from agent.events import End, Warn
 from sandbox import SandboxError
 
@@ -57,7 +58,9 @@ async def _changes(session: Session, ending: Ending) -> tuple[Ending, list[str],
         return ending, changed, patch
     what = "What the run has changed cannot be told"
     try:
-        now = await session.checkpoint("end")
+        now, unwritable = await _tree(session)
+        if unwritable and isinstance(ending, Done):
+            ending = unwritable
         changed = await session.workspace.changed(session.start_tree, now)
         what = "The patch cannot be made, and is left out"
         patch = await session.workspace.diff(session.start_tree, now)
@@ -70,8 +73,21 @@ async def _changes(session: Session, ending: Ending) -> tuple[Ending, list[str],
     return ending, changed, patch
 
 
-def fault(session: Session) -> Fault:
-    """A mistake of ours: the traceback goes into the journal, one sentence to the user."""
+async def _tree(session: Session) -> tuple[str, Ending | None]:
+    """The files as they are now; with the reason, where the journal cannot take them any more."""
+    try:
+        return await session.checkpoint("end"), None
+    except Ending as unwritable:
+        return await session.workspace.snapshot(), unwritable
+
+
+def fault(session: Session) -> Ending:
+    """For the exception that is being handled: a full disk, or a mistake of ours.
+
+    Of that the traceback goes into the journal, and one sentence to the user.
+    """
+    if full := no_space(sys.exception()):
+        return full
     what = "Ostro failed by a mistake of its own"
     try:
         session.journal.append("fault", traceback=traceback.format_exc(), sync=True)

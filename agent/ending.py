@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 from agent.events import EXIT_CODES, End, Outcome
 from tools.plain_text import plain
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Ending(Exception):
@@ -50,6 +53,14 @@ class EnvironmentProblem(Ending):
     """No model, no sandbox, no repository, no such command, or a failure that the sandbox explains."""
 
     outcome = "environment"
+
+
+def no_space(error: BaseException | None) -> EnvironmentProblem | None:
+    """For an error that says that a disk or a quota is full: that is nobody's mistake. Else None."""
+    if not isinstance(error, OSError) or error.errno not in _FULL:
+        return None
+    what = error.filename or "A file or standard output"
+    return EnvironmentProblem(f"{what} cannot be written ({error.strerror}); make room and try again.")
 
 
 class Refused(Ending):

@@ -34,7 +34,7 @@ class Start(Event):
     """What must pass (`fix -- CMD`, `run --verify CMD`)."""
     version: str
     sandbox: dict[str, Any]
-    """`mechanism`, and what it enforces, in plain words."""
+    """`mechanism`, `tier`, and what is `enforced` and `not_enforced`, in plain words."""
     resumed: bool = False
 
 

@@ -145,7 +145,7 @@ async def _differing(workspace: Workspace, tree: str, now: str) -> set[str]:
 
 
 def _latest(here: Path) -> Path:
-    """The journal written to last, of those of the repository here."""
+    """The journal written to last, of those of the repository here that have a checkpoint."""
     try:
         root = find_repository(here).root
     except SandboxError as problem:
@@ -155,12 +155,15 @@ def _latest(here: Path) -> Path:
     )
     for path in found:
         try:
-            options = _options(read(path))
+            records = read(path)
+            options = _options(records)
         except (WrongUsage, EnvironmentProblem):
             continue
-        if _is_of(options.repo, root):
+        if _is_of(options.repo, root) and any(record["kind"] == "tree" for record in records):
             return path
-    raise WrongUsage(f"There is no session of {root}; `ostro sessions list` names those there are.")
+    raise WrongUsage(
+        f"There is no session of {root} with a checkpoint; `ostro sessions list` names those there are."
+    )
 
 
 def _is_of(repo: Path, root: Path) -> bool:

@@ -33,18 +33,22 @@ _INVISIBLE = (
 )
 _CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
 _UNSEEN = re.compile(f"[{_CONTROL}{_INVISIBLE}]")
+_NO_TEXT = re.compile("[\ud800-\udfff]")
+"""Bytes that are no UTF-8, in Python: a stream that lets them through writes them as they were."""
 _MADE_VISIBLE = re.compile(rf"\\+(?=[uU{_CONTROL}{_INVISIBLE}])|[{_CONTROL}{_INVISIBLE}]")
 
 
 def plain(text: str) -> str:
     """`text` without terminal escapes, control and invisible characters; tabs and line feeds stay.
 
-    CR LF and a lone CR become a line feed, so that overwritten text stays visible. Idempotent.
+    What is no text becomes U+FFFD; CR LF and a lone CR become a line feed, so that overwritten text stays
+    visible. Idempotent.
     """
     if text.isascii() and text.isprintable():
         return text
     text = _ESCAPE.sub("", text)
-    return _UNSEEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    text = _UNSEEN.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+    return _NO_TEXT.sub("\ufffd", text)
 
 
 def visible(text: str) -> str:

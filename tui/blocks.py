@@ -6,7 +6,7 @@ import shlex
 
 from agent import events
 from tools.plain_text import plain
-from tui.printer import OUTPUT_LINES, arguments_line, one_line, undo_line
+from tui.printer import OUTPUT_LINES, arguments_line, one_line, sandbox_lines, undo_line
 
 
 def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
@@ -18,8 +18,8 @@ def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
 def _block(event: events.AnyEvent) -> tuple[str, str] | None:
     match event:
         case events.Start():
-            mechanism = event.sandbox.get("mechanism", "unknown")
-            return f"ostro {event.version} · {one_line(event.repo, 1000)} · sandbox: {mechanism}", "note"
+            first = f"ostro {event.version} · {one_line(event.repo, 1000)}"
+            return "\n".join([first, *sandbox_lines(event.sandbox)]), "note"
         case events.EffortChange():
             return f"effort {event.effort}: {'; '.join(event.reasons)}", "note"
         case events.ToolCallEvent():

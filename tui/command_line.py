@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent.ending import Ending, EnvironmentProblem, WrongUsage
-from tui.standard_output import flush, say, settle
+from tui.standard_output import complain, flush, settle
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 unsolved or a limit was reached, 2 wrong usage, 3 environment (no model, no
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Ending as ending:
         return _said(ending)
     except KeyboardInterrupt:
-        print("ostro: Interrupted.", file=sys.stderr)
+        complain("ostro: Interrupted.")
         return 130
     except BrokenPipeError:
         return 1  # the reader of standard output went away; nothing is left to say to it
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _said(ending: Ending) -> int:
-    say(f"ostro: {ending.reason}", sys.stderr)
+    complain(f"ostro: {ending.reason}")
     return ending.exit_code
 
 

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import sys
 import time
 import traceback
 
-from agent.ending import Ending, EnvironmentProblem, Fault
+from agent.ending import Ending, Fault, no_space
 from agent.journal import state_folder
 from agent.secrets import masked
-
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def fault() -> Ending:
     """For the exception that is being handled. A full disk is nobody's mistake: an EnvironmentProblem."""
-    error = sys.exception()
-    if isinstance(error, OSError) and error.errno in NO_SPACE:
-        what = error.filename or "A file or standard output"
-        return EnvironmentProblem(f"{what} cannot be written ({error.strerror}); make room and try again.")
+    if full := no_space(sys.exception()):
+        return full
     path = state_folder() / "faults" / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.txt"
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -22,7 +22,7 @@ from tools.plain_text import json_escaped
 from tui.fault import fault
 from tui.output_folder import OutputFolder
 from tui.printer import SAID_ON_STDERR, TextPrinter
-from tui.standard_output import let_go, say, unwritable
+from tui.standard_output import complain, let_go, unwritable
 
 
 class Printer(Protocol):
@@ -71,7 +71,7 @@ def refuse(ending: Ending, *, as_json: bool) -> int:
     end = ending.event()
     if as_json:
         printer_for(True).show(end)
-    say(f"ostro: {end.reason}", sys.stderr)
+    complain(f"ostro: {end.reason}")
     return end.exit_code
 
 
@@ -116,7 +116,7 @@ class Headless:
         self._write_folder(self._end)
         as_json = isinstance(self._printer, JsonPrinter)
         if self._end.reason and (as_json or self._end.outcome in SAID_ON_STDERR):
-            say(f"ostro: {self._end.reason}", sys.stderr)
+            complain(f"ostro: {self._end.reason}")
         return self._end.exit_code
 
     def _listen(self) -> None:
@@ -165,5 +165,5 @@ class Headless:
         patch = end.patch.encode("utf-8", "surrogateescape")
         files = {"events.jsonl": b"".join(self._lines), "result.json": json_line(end), "patch.diff": patch}
         if problem := self._folder.write(files):
-            say(f"ostro: {problem}", sys.stderr)
+            complain(f"ostro: {problem}")
         self._folder.close()

@@ -9,7 +9,7 @@ import time
 from engine.catalogue import CATALOGUE, DEFAULT_MODEL, describe, installed, resolve
 from engine.pull import Progress, pull
 from tui.printer import one_line
-from tui.standard_output import say
+from tui.standard_output import complain, say
 
 MEGABYTE = 1_000_000
 
@@ -72,7 +72,7 @@ class _PullProgress:
 
     def __init__(self, name: str) -> None:
         self._name = name
-        self._terminal = sys.stderr.isatty()
+        self._terminal = sys.stderr is not None and sys.stderr.isatty()
         self._said = ""
         self._at = 0.0
 
@@ -90,7 +90,7 @@ class _PullProgress:
         line = f"{self._name}: {progress.stage} {int(share * 10) * 10} %"
         if line != self._said:
             self._said = line
-            print(line, file=sys.stderr, flush=True)
+            complain(line)
 
     def close(self) -> None:
         if self._terminal and self._said:

@@ -15,6 +15,8 @@ OUTPUT_LINES = 12
 """Lines of one tool result that are shown; the journal and the model have it in full."""
 SAID_ON_STDERR = ("usage", "environment", "refused", "fault")
 """Outcomes whose reason is an error message, and so no part of the report."""
+STRONGEST = "A"
+"""Of the sandbox's tiers (docs/sandbox.md)."""
 STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
 
 
@@ -47,8 +49,11 @@ class TextPrinter:
     def _show_start(self, event: events.Start) -> None:
         self._started = True
         what = event.task or shlex.join(event.command or [])
-        mechanism = event.sandbox.get("mechanism", "unknown")
-        self._line(f"ostro {event.version} · {one_line(event.repo, 1000)} · sandbox: {mechanism}", "dim")
+        self._line(f"ostro {event.version} · {one_line(event.repo, 1000)}", "dim")
+        first, *open_points = sandbox_lines(event.sandbox)
+        self._line(first, "yellow" if open_points else "dim")
+        for line in open_points:
+            self._line(f"  {line}", "yellow")
         self._line(f"session {event.session}{' (resumed)' if event.resumed else ''}", "dim")
         if what:
             self._line(one_line(what), "bold")
@@ -144,6 +149,22 @@ class TextPrinter:
 
     def _styled(self, text: str, style: str) -> str:
         return f"\x1b[{STYLES[style]}m{text}\x1b[0m" if self._colour and style and text else text
+
+
+def sandbox_lines(sandbox: dict[str, Any]) -> list[str]:
+    """How strong the sandbox is; below the strongest tier, a line for each thing that it does not enforce."""
+    tier, mechanism = sandbox.get("tier", "unknown"), one_line(str(sandbox.get("mechanism", "unknown")))
+    hosts = ", ".join(map(str, sandbox.get("network", [])))
+    network = f"; network: {one_line(hosts, 1000)}" if hosts else ""
+    if tier == STRONGEST:
+        return [
+            f"sandbox: tier {tier} ({mechanism}){network}; `ostro doctor` says what that enforces, what not"
+        ]
+    first = "no sandbox" if tier == "none" else f"sandbox: tier {one_line(str(tier))} ({mechanism}){network}"
+    return [
+        first,
+        *(f"not enforced: {one_line(str(words), 1000)}" for words in sandbox.get("not_enforced", [])),
+    ]
 
 
 def undo_line(event: events.UndoEvent) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 import time
 from collections.abc import Iterable
 from typing import ClassVar
@@ -25,7 +24,7 @@ from tools.plain_text import PlainStream, plain
 from tui.blocks import block_for
 from tui.fault import fault
 from tui.printer import one_line
-from tui.standard_output import say
+from tui.standard_output import complain
 
 GRACE = 0.5
 """Seconds in which a key cannot answer a question that just came up: it was meant for the prompt."""
@@ -41,7 +40,7 @@ def run_screen(options: RunOptions, engine: OpenEngine | None = None) -> int:
     app = SessionScreen(options, engine)
     code = app.run()
     if app.last_words:
-        say(app.last_words, sys.stderr)
+        complain(app.last_words)
     return 70 if code is None else code
 
 

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from agent.ending import Ending
 from agent.events import EVENT
 from agent.journal import Record, find, read, sessions_folder
 from tui.headless import printer_for
 from tui.printer import one_line
-from tui.standard_output import say
+from tui.standard_output import complain, say
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ def list_sessions(*, as_json: bool = False) -> int:
     """Prints the sessions of this user, oldest first."""
     found = list(_summaries())
     if not found and not as_json:
-        print("There are no sessions yet.")
+        say("There are no sessions yet.")
     for summary in found:
         if as_json:
             print(json.dumps(vars(summary)))
@@ -41,11 +43,16 @@ def list_sessions(*, as_json: bool = False) -> int:
 
 def show_session(session: str, *, as_json: bool = False) -> int:
     """Prints the events of a session again. Raises WrongUsage where there is none of that name."""
-    printer = printer_for(as_json)
+    printer, unknown = printer_for(as_json), 0
     for record in read(find(session)):
-        if record["kind"] != "event":
+        if record.get("kind") != "event":
             continue
-        printer.show(EVENT.validate_python(record["event"]))
+        try:
+            printer.show(EVENT.validate_python(record["event"]))
+        except (ValidationError, KeyError):
+            unknown += 1
+    if unknown:
+        complain(f"ostro: Left out, because another version of Ostro recorded them: {unknown} events.")
     return 0
 
 
@@ -53,7 +60,7 @@ def _summaries() -> Iterator[Summary]:
     for path in sorted(sessions_folder().glob("*/journal.jsonl")):
         try:
             yield _summary(path, read(path))
-        except (Ending, OSError, KeyError) as problem:
+        except (Ending, OSError, KeyError, TypeError, AttributeError) as problem:
             yield Summary(path.parent.name, "", str(problem), "unreadable")
 
 

@@ -17,6 +17,17 @@ def say(text: str, stream: TextIO | None = None) -> None:
     print(plain(text).encode(encoding, "replace").decode(encoding), file=stream)
 
 
+def complain(text: str) -> None:
+    """Prints a line on standard error. Where that cannot be written, no exit code changes by it."""
+    if sys.stderr is None:
+        return
+    try:
+        say(text, sys.stderr)
+        sys.stderr.flush()
+    except (OSError, ValueError):
+        _to_nowhere(sys.stderr)
+
+
 def unwritable(error: OSError) -> EnvironmentProblem:
     return EnvironmentProblem(f"Standard output cannot be written ({error.strerror}).")
 
@@ -37,8 +48,12 @@ def flush() -> None:
 
 def let_go() -> None:
     """What is still buffered, or written from now on, goes nowhere."""
+    _to_nowhere(sys.stdout)
+
+
+def _to_nowhere(stream: TextIO) -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
+    os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 

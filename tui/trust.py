@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from agent.ending import EnvironmentProblem
@@ -28,10 +29,13 @@ def list_trusted() -> int:
 
 
 def _root(path: Path, remove: bool) -> Path:
-    """Of a repository that is gone, what was trusted can still be taken back."""
-    if remove and not path.exists():
-        return path.absolute()
+    """Of a repository that is gone, or is none any more, what was trusted can still be taken back."""
+    places = [Path(os.path.realpath(path)), Path(os.path.abspath(path))]
+    if remove and (known := [place for place in places if place in trusted()]):
+        return known[0]
     try:
         return find_repository(path).root
     except SandboxError as error:
+        if remove:
+            return places[0]
         raise EnvironmentProblem(str(error)) from error

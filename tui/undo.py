@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from agent.undo import Moved, opened, redo, undo
-from tools.plain_text import plain
 from tui.printer import undo_line
+from tui.standard_output import say
 
 
 def undo_session(session: str | None, *, step: int | None, force: bool, unsafe: bool = False) -> int:
@@ -17,7 +17,7 @@ def undo_session(session: str | None, *, step: int | None, force: bool, unsafe: 
             return await undo(workspace, journal, timeline, step=step, force=force)
 
     _say(asyncio.run(work()))
-    print("`ostro redo` brings back what was there.")
+    say("`ostro redo` brings back what was there.")
     return 0
 
 
@@ -33,6 +33,6 @@ def redo_session(session: str | None, *, force: bool, unsafe: bool = False) -> i
 
 
 def _say(moved: Moved) -> None:
-    print(plain(undo_line(moved.event)))
+    say(undo_line(moved.event))
     for note in moved.notes:
-        print(plain(note))
+        say(note)

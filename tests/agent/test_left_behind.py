@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.ending import EnvironmentProblem
 from agent.events import End, Warn
+from agent.journal import Journal
 from agent.left_behind import acted_on
 from agent.listing import listed
 from sandbox import Sandbox, SandboxError, Workspace
+from sandbox.scratch import Scratch
 from tests.agent.running import Ran, run
 from tests.agent.test_resume import cut_after
 from tests.conftest import GitRepo
@@ -119,6 +124,34 @@ async def test_without_a_patch_the_changed_files_are_told(git_repo: GitRepo, mon
     end: End = ran.end
     assert (end.outcome, end.changed_files, end.patch) == ("limit", ["AGENTS.md"], "")
     assert "The patch cannot be made, and is left out: No patch today." in warned(ran)
+
+
+async def test_without_a_journal_the_patch_is_told(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    repo = git_repo({})
+    really = Journal.append
+
+    def full(self: Journal, kind: str, **fields: Any) -> None:
+        if (repo / "new").exists():
+            raise EnvironmentProblem("The journal cannot be written.")
+        really(self, kind, **fields)
+
+    monkeypatch.setattr(Journal, "append", full)
+    ran = await shell(repo, "echo x > new")
+    assert (ran.end.exit_code, ran.end.changed_files) == (3, ["new"]) and "+x" in ran.end.patch
+
+
+async def test_a_full_disk_under_a_fork_is_no_fault(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    really = Scratch.folder
+
+    def full(self: Scratch, prefix: str) -> Path:
+        if prefix == "fork":
+            raise OSError(errno.ENOSPC, "No space left on device", "/scratch/fork")
+        return really(self, prefix)
+
+    monkeypatch.setattr(Scratch, "folder", full)
+    ran = await run(git_repo({}), [call("test", command="true"), say("Done.")], approve="read-only")
+    assert ran.end.exit_code == 3
+    assert ran.end.reason.startswith("/scratch/fork cannot be written (No space left on device)")
 
 
 def test_what_is_not_named_is_counted():

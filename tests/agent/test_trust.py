@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -119,6 +120,17 @@ def test_a_repository_that_is_gone_can_be_removed(git_repo: GitRepo):
 
     assert ostro("trust", "--remove", str(repo)).returncode == 0
     assert trust.trusted() == [other] and not trust.is_trusted(repo.parent / "moved")
+
+
+def test_one_that_is_no_repository_any_more_can_be_removed(git_repo: GitRepo):
+    repo, other = git_repo({}), git_repo({}, name="other")
+    for root in (repo, other):
+        trust.trust(root)
+    shutil.rmtree(repo / ".git")
+    assert ostro("trust", "--remove", str(repo)).stdout == f"{repo} is no longer trusted.\n"
+    shutil.rmtree(other)
+    assert ostro("trust", "--remove", str(repo / ".." / "other")).stdout == f"{other} is no longer trusted.\n"
+    assert trust.trusted() == []
 
 
 def test_bad_input_is_one_sentence(tmp_path: Path):

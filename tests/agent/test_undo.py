@@ -329,6 +329,15 @@ async def test_the_latest_session_of_this_repository(
     assert "checkpoint 2: after shell" in capsys.readouterr().out
 
 
+async def test_names_that_are_no_text_are_printed(
+    git_repo: GitRepo, capfdbinary: pytest.CaptureFixture[bytes]
+):
+    repo = git_repo({})
+    ran = await run(repo, [call("shell", command="touch $'a\\x9bb'"), say("Done.")])
+    assert await asyncio.to_thread(main, ["undo", ran.session]) == 0
+    assert "a\ufffdb" in capfdbinary.readouterr().out.decode("utf-8")
+
+
 async def test_exit_codes(
     git_repo: GitRepo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
@@ -350,4 +359,6 @@ async def test_exit_codes(
     monkeypatch.chdir(repo)
     assert await asyncio.to_thread(main, ["undo", "--force"]) == 0, "one that never began is passed over"
     shutil.rmtree(began.path.parent)
+    assert (await run(repo, model="none-such", time_limit=0.001)).of(Checkpoint) == []
+    assert await asyncio.to_thread(main, ["redo"]) == 0, "nor one without a checkpoint"
     assert os.path.exists(find(ran.session))

@@ -16,6 +16,10 @@ PIECE = st.sampled_from([*OPENINGS, *ENDS, *REST])
 TEXT = st.lists(PIECE, max_size=40).map("".join)
 
 
+def test_what_is_no_text_is_no_byte_either() -> None:
+    assert plain("a\udc9b31mb\ud800") == "a\ufffd31mb\ufffd"
+
+
 def is_harmless(text: str) -> bool:
     return all(
         (ord(c) >= 0x20 or c in "\t\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.journal import Journal
 from engine.catalogue import CATALOGUE
 from tests.agent.running import ROOT
 from tests.conftest import GitRepo
@@ -171,6 +172,19 @@ def test_sessions_are_listed_and_shown(git_repo: GitRepo):
     assert session in ostro("sessions", "list").stdout
     assert ostro("sessions", "show", session, "--json").stdout == ran.stdout
     assert "done, verified" in ostro("sessions", "show", session).stdout
+
+
+def test_events_of_another_version_are_passed_over(capfd: pytest.CaptureFixture[str]):
+    journal = Journal.create()
+    journal.append("event", event={"type": "warning", "text": "Known."})
+    journal.append("event", event={"type": "of the future", "v": 2})
+    journal.close()
+
+    for more in ([], ["--json"]):
+        assert main(["sessions", "show", journal.session, *more]) == 0
+        out, err = capfd.readouterr()
+        assert "Known." in out and err.startswith("ostro: Left out, because another version") and "1" in err
+    journal.path.unlink()
 
 
 def test_models_are_listed():

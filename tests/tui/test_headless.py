@@ -20,7 +20,7 @@ from tools import OutputStore
 from tools.plain_text import plain
 from tui.blocks import block_for
 from tui.headless import run_headless
-from tui.printer import TextPrinter, differing, wants_colour
+from tui.printer import TextPrinter, differing, sandbox_lines, wants_colour
 
 BROKEN = {
     "sums.py": "def add(a, b):\n    return a - b\n",
@@ -127,9 +127,42 @@ def test_escapes_of_model_and_tools_do_not_reach_the_terminal(
     assert "\x1b" not in capfd.readouterr().out
 
 
+def test_what_a_weaker_sandbox_does_not_enforce_is_printed(
+    git_repo: GitRepo, capfd: pytest.CaptureFixture[str]
+):
+    headless(git_repo({}), [say("Done.")], as_json=False, unsafe=True)
+    out = capfd.readouterr().out
+
+    assert out.splitlines()[1:3] == [
+        "no sandbox",
+        "  not enforced: commands can read and change every file that the user can",
+    ]
+    assert out.count("not enforced: ") == 3
+
+
+def test_sandboxes_in_words():
+    named = {"mechanism": "bubblewrap", "not_enforced": ["this", "that"]}
+    assert sandbox_lines({**named, "tier": "A", "network": ["pypi.org"]}) == [
+        "sandbox: tier A (bubblewrap); network: pypi.org; `ostro doctor` says what that enforces, what not"
+    ]
+    assert sandbox_lines({**named, "tier": "B"}) == [
+        "sandbox: tier B (bubblewrap)", "not enforced: this", "not enforced: that"
+    ]  # fmt: skip
+    start = events.Start(session="s", repo="/r", version="1", sandbox={**named, "tier": "C"})
+    assert block_for(start) == (
+        "ostro 1 · /r\nsandbox: tier C (bubblewrap)\nnot enforced: this\nnot enforced: that", "note"
+    )  # fmt: skip
+
+
 EVIL = "\x1b]0;title\x07\x1b[2J\x9b31m\u202eevil\r"
 OUTSIDE = [
-    events.Start(session=EVIL, repo=EVIL, task=EVIL, version="1", sandbox={"mechanism": EVIL}),
+    events.Start(
+        session=EVIL,
+        repo=EVIL,
+        task=EVIL,
+        version="1",
+        sandbox={"mechanism": EVIL, "tier": EVIL, "not_enforced": [EVIL], "network": [EVIL]},
+    ),
     events.Model(ref=EVIL, family=EVIL, context=1, state="loading"),
     events.Model(ref=EVIL, family=EVIL, context=1, state="ready"),
     events.EffortChange(effort="high", reasons=[EVIL]),

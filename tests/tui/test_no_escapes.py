@@ -134,7 +134,7 @@ def test_a_listing_survives_what_is_no_text(capfd: pytest.CaptureFixture[str]):
     assert sessions.list_sessions() == 0
 
     line = next(line for line in capfd.readouterr().out.splitlines() if journal.session in line)
-    assert "/r? ostro: all is well  ab" in line
+    assert "/r\ufffd ostro: all is well  ab" in line
     journal.path.unlink()
 
 

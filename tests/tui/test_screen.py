@@ -47,6 +47,9 @@ async def test_a_turn_streams_and_the_user_leaves(git_repo: GitRepo):
     )
     async with app.run_test() as pilot:
         await until(pilot, lambda: "ready" in shown(pilot))
+        assert "sandbox: tier " in shown(pilot) and ("ostro doctor" in shown(pilot)) is not (
+            "not enforced: " in shown(pilot)
+        )
         await tell(pilot, "What is x?")
         await until(pilot, lambda: "It is one." in shown(pilot) and "ready ·" in shown(pilot))
         assert "What is x?" in shown(pilot) and '→ read path="a.py"' in shown(pilot)

@@ -38,6 +38,19 @@ def test_a_run_that_cannot_begin(git_repo: GitRepo):
     assert done.returncode == 3 and "No space left on device" in one_sentence(done)
 
 
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-", "2> >(:)"])
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [("fix -- true", 0), ("fix --json -- no-such-program", 3), ("run", 2), ("models list --frobnicate", 2)],
+)
+def test_standard_error_that_cannot_be_written(git_repo: GitRepo, words: str, code: int, redirected: str):
+    command = f"{sys.executable} {ROOT / 'ostro.py'} {words} {redirected}"
+    done = subprocess.run(["bash", "-c", command], cwd=git_repo({}), capture_output=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (code, b"")
+    assert b"ostro: " not in done.stdout
+
+
 def on_a_full_disk(git_repo: GitRepo, words: list[str], unbuffered: str) -> subprocess.CompletedProcess[str]:
     with open("/dev/full", "w") as full:
         return subprocess.run(
