@@ -24,11 +24,13 @@ from .rules import GitFailed, Rules
 from .snapshot import Snapshot, all_changes, file_changes
 from .store import Missing, Store
 from .trees import FOLDER
-from .walk import Unsteady, Walk
+from .walk import DEEPEST, Unsteady, Walk
 
 KEPT_DAYS = 30
 """A snapshot that nobody recorded or restored for so long is dropped."""
 _DAY = 86_400
+_LONG = 200
+"""Characters of a path that is named."""
 
 
 class Recorder:
@@ -77,10 +79,11 @@ class Recorder:
         self._use(id)
         notes = walk.losses.lost()
         index = walk.index
-        index.watched, index.unreadable = walk.losses.watched, walk.unreadable
-        if new := [path for path in walk.unreadable if path not in old.unreadable]:
-            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
-            notes.append(f"Not recorded, because it cannot be read: {', '.join(new[:5])}{more}.")
+        index.watched = walk.losses.watched
+        index.unreadable, index.too_deep = walk.unreadable, walk.too_deep
+        notes += _not_recorded("it cannot be read", walk.unreadable, old.unreadable)
+        deep = f"it lies too deep (more than {DEEPEST} folders, or a path too long for git)"
+        notes += _not_recorded(deep, walk.too_deep, old.too_deep)
         index.save(path)
         self._tidy(id)
         return id, notes, index
@@ -142,6 +145,16 @@ class Recorder:
             # There may be no room to tidy up in; the snapshot itself is safe.
             if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
+
+
+def _not_recorded(why: str, paths: list[str], told: list[str]) -> list[str]:
+    """A sentence about those of the paths that the user does not know of."""
+    new = [path for path in paths if path not in told]
+    if not new:
+        return []
+    named = [path if len(path) <= _LONG else f"{path[:_LONG]}..." for path in new[:5]]
+    more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+    return [f"Not recorded, because {why}: {', '.join(named)}{more}."]
 
 
 def _changed(a: Snapshot, b: Snapshot, *, exact: bool) -> list[str]:
