@@ -13,6 +13,7 @@ from sandbox.errors import (
     NotARepository,
     SandboxError,
     SnapshotMissing,
+    TooLong,
     WrongOption,
 )
 from sandbox.files import Entry, version
@@ -37,6 +38,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "SnapshotMissing",
+    "TooLong",
     "Workspace",
     "version",
     "WrongOption",

@@ -27,5 +27,9 @@ class FileProblem(SandboxError):
     """A file of the workspace cannot be read, written, listed or removed."""
 
 
+class TooLong(SandboxError):
+    """What was asked for is there, and is longer than Ostro takes from a program inside."""
+
+
 class SnapshotMissing(SandboxError):
     """The store does not hold this snapshot, or not all of it."""

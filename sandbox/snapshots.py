@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import SandboxError, SnapshotMissing
+from sandbox.errors import SandboxError, SnapshotMissing, TooLong
 from sandbox.launcher import Finished, Launcher
 from sandbox.lent_folder import make_folder, touch, write_once
 from sandbox.limits import Limits
@@ -132,8 +132,15 @@ class Snapshots:
         return answer["id"]
 
     async def diff(self, a: str, b: str) -> str:
-        """From snapshot `a` to snapshot `b`, in the form that `git apply` takes."""
-        return (await self._ask("patch", a=_id(a), b=_id(b)))[1].decode("utf-8")
+        """From snapshot `a` to snapshot `b`, in the form that `git apply` takes. Raises SandboxError; TooLong
+        where only this form of the difference cannot be had."""
+        try:
+            return (await self._ask("patch", a=_id(a), b=_id(b)))[1].decode("utf-8")
+        except TooLong:
+            raise TooLong(
+                f"The patch would be longer than {RECORDER_LIMITS.output_bytes >> 20} MiB, so it was left out; "
+                "the checkpoints hold all of it, and a huge new file is better ignored by git."
+            ) from None
 
     async def changed(self, a: str, b: str, *, exact: bool = False) -> list[str]:
         """Paths that differ as git would see it, relative to the workspace, sorted.
@@ -222,8 +229,12 @@ def _output(done: Finished, what: str) -> bytes:
         return done.stdout.bytes()
     if done.exit_code == 127:
         raise SandboxError("There is no `git` on PATH; install git.")
-    if done.timed_out or done.stdout.cut:
+    if done.timed_out:
         raise SandboxError(f"{what} did not end in time; is a huge folder not ignored?")
+    if done.exit_code == 0:
+        raise TooLong(f"{what} said more than {RECORDER_LIMITS.output_bytes >> 20} MiB.")
+    if done.exceeded:
+        raise SandboxError(f"{what} was stopped, because {done.exceeded}.")
     why = done.stderr.text().strip().splitlines()
     raise SandboxError(f"{what} failed: {why[-1] if why else f'exit code {done.exit_code}'}.")
 

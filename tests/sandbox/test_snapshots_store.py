@@ -17,6 +17,7 @@ import platformdirs
 import pytest
 
 from sandbox import Sandbox, SandboxError, SnapshotMissing, snapshots
+from sandbox.errors import TooLong
 from sandbox.limits import Limits
 from sandbox.recorder import chunks, program, walk
 from sandbox.recorder.chunks import LEAST, MOST, cut
@@ -356,3 +357,18 @@ def test_zeros_are_cut_quickly() -> None:
     began = time.process_time()
     assert {len(chunk) for chunk in cut([bytes(1 << 20)] * 64)} == {MOST}
     assert time.process_time() - began < 2, "one by one it takes ten"
+
+
+async def test_a_patch_that_is_too_long_is_no_lack_of_time(
+    repo: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await box.workspace.snapshot()
+    (repo / "huge.bin").write_bytes(random.Random(3).randbytes(2 << 20))
+    b = await box.workspace.snapshot()
+    few = snapshots.RECORDER_LIMITS.model_copy(update={"output_bytes": 1 << 20})
+    monkeypatch.setattr(snapshots, "RECORDER_LIMITS", few)
+    with pytest.raises(TooLong, match="patch would be longer than 1 MiB.* left out"):
+        await box.workspace.diff(a, b)
+    assert await box.workspace.changed(a, b) == ["huge.bin"]
+    await box.workspace.restore(a)
+    assert not (repo / "huge.bin").exists()
