@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from sandbox.box import Sandbox
 from sandbox.errors import (
+    ChangedMeanwhile,
     FileProblem,
     HistoryProblem,
     NoSandbox,
@@ -25,6 +26,7 @@ from sandbox.workspace import Workspace
 
 __all__ = [
     "Author",
+    "ChangedMeanwhile",
     "Completed",
     "Connection",
     "Entry",

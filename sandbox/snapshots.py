@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import SandboxError, SnapshotMissing, TooLong
+from sandbox.errors import ChangedMeanwhile, SandboxError, SnapshotMissing, TooLong
 from sandbox.launcher import Finished, Launcher
 from sandbox.lent_folder import make_folder, touch, write_once
 from sandbox.limits import Limits
@@ -51,6 +51,7 @@ GIT_ENVIRONMENT = {
     "GIT_LITERAL_PATHSPECS": "1", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "LC_ALL": "C",
 }  # fmt: skip
 RECORDER_LIMITS = Limits(seconds=600, output_bytes=256 << 20, file_bytes=1 << 40, disk_bytes=None)
+MOST_NAMED = 10
 FORGOTTEN_DAYS = 60
 """A repository's store that no session opened for so long goes."""
 
@@ -138,8 +139,8 @@ class Snapshots:
             return (await self._ask("patch", a=_id(a), b=_id(b)))[1].decode("utf-8")
         except TooLong:
             raise TooLong(
-                f"The patch would be longer than {RECORDER_LIMITS.output_bytes >> 20} MiB, so it was left out; "
-                "the checkpoints hold all of it, and a huge new file is better ignored by git."
+                f"The patch would be longer than {RECORDER_LIMITS.output_bytes >> 20} MiB, so it was left "
+                "out; the checkpoints hold all of it, and a huge new file is better ignored by git."
             ) from None
 
     async def changed(self, a: str, b: str, *, exact: bool = False) -> list[str]:
@@ -149,14 +150,23 @@ class Snapshots:
         """
         return (await self._ask("changed", a=_id(a), b=_id(b), exact=exact))[0]["changed"]
 
-    async def restore(self, id: str, paths: Sequence[str] | None) -> str:
+    async def restore(self, id: str, paths: Sequence[str] | None, expects: str | None = None) -> str:
         """Makes the recorded files (or just `paths`) what they are in a snapshot; ignored files stay.
 
         The id of what was there before, all of which is recorded first. Raises SandboxError, with nothing
-        written, where something unrecorded is in the way.
+        written, where something unrecorded is in the way; ChangedMeanwhile where what would be overwritten
+        is not as the snapshot `expects` has it.
         """
         named = None if paths is None else [_relative(path) for path in paths]
-        return (await self._ask("restore", id=_id(id), paths=named, like=[]))[0]["id"]
+        request = {"id": _id(id), "paths": named, "like": [], "expects": expects and _id(expects)}
+        answer, _ = await self._ask("restore", **request)
+        if changed := answer.get("overtaken"):
+            more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+            raise ChangedMeanwhile(
+                f"Changed at this moment: {', '.join(changed[:MOST_NAMED])}{more}. Nothing was restored; "
+                "look at it, and say it again."
+            )
+        return answer["id"]
 
     def notes(self) -> list[str]:
         """What the user should know since the last call: ignored files that are gone, and the like."""

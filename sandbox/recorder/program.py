@@ -1,7 +1,8 @@
 """One request on standard input, one answer on standard output: a line of JSON, then bytes.
 
     {"op": "record", "session": ..., "like": [ids]}          {"id": ..., "notes": [sentences]}
-    {"op": "restore", ..., "id": ..., "paths": [...]}        {"id": of what was, "notes", "changed": [paths]}
+    {"op": "restore", ..., "id": ..., "paths": [...],        {"id": of what was, "notes", "changed": [paths]}
+     "expects": id or null}                                  or, nothing written: {"overtaken": [paths]}
     {"op": "changed", "a": id, "b": id, "exact": bool}       {"changed": [paths]}
     {"op": "patch", "a": id, "b": id}                        {}, then the patch
 
@@ -19,7 +20,7 @@ import time
 from typing import Any
 
 from .index import Index
-from .restore import Blocked, Restore
+from .restore import Blocked, Restore, is_wanted
 from .rules import GitFailed, Rules
 from .snapshot import Snapshot, all_changes, file_changes
 from .store import Missing, Store
@@ -29,6 +30,8 @@ from .walk import DEEPEST, Unsteady, Walk
 KEPT_DAYS = 30
 """A snapshot that nobody recorded or restored for so long is dropped."""
 _DAY = 86_400
+GITS_OWN = "/.git/index"
+"""Of a repository inside: git rewrites it whenever somebody looks at its status."""
 _LONG = 200
 """Characters of a path that is named."""
 
@@ -92,6 +95,8 @@ class Recorder:
         target = self._snapshot(request["id"])
         # So that what is to be overwritten is recorded, though it be ignored by now.
         now, notes, index = self._record({**request, "like": [*request["like"], request["id"]]})
+        if overtaken := self._overtaken(request, now, target):
+            return {"overtaken": overtaken, "notes": notes}
         rules = self._rules()
         try:
             restore = Restore(self._store, self._place["root"], rules, Snapshot(self._store, now), target)
@@ -104,6 +109,19 @@ class Recorder:
             index.session = ""
             index.save(os.path.join(self._place["index"], "files"))
         return {"id": now.hex(), "notes": notes, "changed": changed}
+
+    def _overtaken(self, request: dict[str, Any], now: bytes, target: Snapshot) -> list[str]:
+        """What is to be overwritten, and is not what whoever asks has seen."""
+        if not request.get("expects"):
+            return []
+        here = Snapshot(self._store, now)
+        seen = {change.path for change in all_changes(self._snapshot(request["expects"]), here)}
+        if not seen:
+            return []
+        touched = {
+            change.path for change in all_changes(here, target) if is_wanted(change.path, request["paths"])
+        }
+        return sorted(path for path in seen & touched if not path.endswith(GITS_OWN))
 
     def _rules(self) -> Rules:
         place = self._place

@@ -48,7 +48,7 @@ class Restore:
 
     def run(self, index: Index, paths: Sequence[str] | None) -> list[str]:
         """The paths that are different now. Raises Blocked, OSError, Missing."""
-        changes = [c for c in all_changes(self._now, self._target) if _wanted(c.path, paths)]
+        changes = [c for c in all_changes(self._now, self._target) if is_wanted(c.path, paths)]
         try:
             self._refuse_unrecorded(changes, index)
             self._refuse_protected(changes)
@@ -290,5 +290,5 @@ def _kind(entry: Entry) -> str:
     return "folder" if entry[0] == FOLDER else "link" if entry[0] == LINK else "file"
 
 
-def _wanted(path: str, paths: Sequence[str] | None) -> bool:
+def is_wanted(path: str, paths: Sequence[str] | None) -> bool:
     return paths is None or any(path == p or path.startswith(p + "/") or p == "." for p in paths)

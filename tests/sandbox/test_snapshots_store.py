@@ -367,7 +367,7 @@ async def test_a_patch_that_is_too_long_is_no_lack_of_time(
     b = await box.workspace.snapshot()
     few = snapshots.RECORDER_LIMITS.model_copy(update={"output_bytes": 1 << 20})
     monkeypatch.setattr(snapshots, "RECORDER_LIMITS", few)
-    with pytest.raises(TooLong, match="patch would be longer than 1 MiB.* left out"):
+    with pytest.raises(TooLong, match=r"patch would be longer than 1 MiB.* left out"):
         await box.workspace.diff(a, b)
     assert await box.workspace.changed(a, b) == ["huge.bin"]
     await box.workspace.restore(a)
