@@ -18,7 +18,7 @@ from agent.journal import Journal, Record, find, read, repository_lock, sessions
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.timeline import Move, Point, Timeline
-from sandbox import Sandbox, SandboxError, SnapshotMissing, Workspace, find_repository
+from sandbox import ChangedMeanwhile, Sandbox, SandboxError, SnapshotMissing, Workspace, find_repository
 
 MOST_NAMED = 10
 _GITS_OWN = "/.git/index"
@@ -48,7 +48,8 @@ async def undo(
     """Puts the files back as they were at `step`, one checkpoint back by default.
 
     Raises WrongUsage (no such step, nothing to undo); Unsolved where a file differs from the last recorded
-    state, unless `force`; EnvironmentProblem. No file is changed then, but by a failure half way.
+    state, unless `force`, or is changed at this moment; EnvironmentProblem. No file is changed then, but by
+    a failure half way.
     """
     return await _move(workspace, journal, timeline, "undo", timeline.undo_target(step), force)
 
@@ -115,7 +116,9 @@ async def _move(
             kind, step=to.step, tree=to.tree, label=to.label, saved=saved, back=move.back, sync=True
         )
         timeline.begin(move)
-        await workspace.restore(to.tree)
+        await workspace.restore(to.tree, expects=now)
+    except ChangedMeanwhile as problem:
+        raise Unsolved(str(problem)) from problem
     except SnapshotMissing as problem:
         raise EnvironmentProblem(
             f"The files of step {to.step} are not kept any more; checkpoints are dropped when they have not "

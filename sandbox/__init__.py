@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from sandbox.box import Sandbox
 from sandbox.errors import (
+    ChangedMeanwhile,
     FileProblem,
     HistoryProblem,
     NoSandbox,
     NotARepository,
     SandboxError,
     SnapshotMissing,
+    TooLong,
     WrongOption,
 )
 from sandbox.files import Entry, version
@@ -24,6 +26,7 @@ from sandbox.workspace import Workspace
 
 __all__ = [
     "Author",
+    "ChangedMeanwhile",
     "Completed",
     "Connection",
     "Entry",
@@ -37,6 +40,7 @@ __all__ = [
     "Sandbox",
     "SandboxError",
     "SnapshotMissing",
+    "TooLong",
     "Workspace",
     "version",
     "WrongOption",

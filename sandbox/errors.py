@@ -27,5 +27,13 @@ class FileProblem(SandboxError):
     """A file of the workspace cannot be read, written, listed or removed."""
 
 
+class ChangedMeanwhile(SandboxError):
+    """Somebody changed files between the look at them and the write; nothing was written."""
+
+
+class TooLong(SandboxError):
+    """What was asked for is there, and is longer than Ostro takes from a program inside."""
+
+
 class SnapshotMissing(SandboxError):
     """The store does not hold this snapshot, or not all of it."""

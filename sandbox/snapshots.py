@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import SandboxError, SnapshotMissing
+from sandbox.errors import ChangedMeanwhile, SandboxError, SnapshotMissing, TooLong
 from sandbox.launcher import Finished, Launcher
 from sandbox.lent_folder import make_folder, touch, write_once
 from sandbox.limits import Limits
@@ -27,6 +27,7 @@ from sandbox.policy import Mount, Policy
 from sandbox.repository import Repository
 from sandbox.scratch import remove_tree
 from sandbox.toolchain import own_program, path_outside, workspace_venvs
+from sandbox.user_excludes import user_excludes
 
 RECORDER = Path(__file__).with_name("recorder")
 RECORDER_INSIDE = Path("/run/ostro/recorder")
@@ -36,6 +37,7 @@ INDEX_INSIDE = Path("/run/ostro/index")
 # "unset" for a value.
 ATTRIBUTES = "* -text -ident -filter !eol !working-tree-encoding !diff\n"
 EMPTY_REPOSITORIES = {"plain": ATTRIBUTES, "binary": ATTRIBUTES.replace("!diff", "-diff")}
+USER_EXCLUDES = "plain/info/user-excludes"
 HEAD = "ref: refs/heads/none\n"
 GIT_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 # Left behind by running the tests, not by changing the program.
@@ -51,6 +53,7 @@ GIT_ENVIRONMENT = {
     "GIT_LITERAL_PATHSPECS": "1", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none", "LC_ALL": "C",
 }  # fmt: skip
 RECORDER_LIMITS = Limits(seconds=600, output_bytes=256 << 20, file_bytes=1 << 40, disk_bytes=None)
+MOST_NAMED = 10
 FORGOTTEN_DAYS = 60
 """A repository's store that no session opened for so long goes."""
 
@@ -88,6 +91,7 @@ class Store:
             files = {"HEAD": HEAD, "config": GIT_CONFIG, "info/attributes": attributes}
             for file, content in files.items():
                 write_once(self.folder, f"{name}/{file}", content.encode())
+        write_once(self.folder, USER_EXCLUDES, user_excludes(os.environ, self.root))
 
     @property
     def index(self) -> Path:
@@ -132,8 +136,15 @@ class Snapshots:
         return answer["id"]
 
     async def diff(self, a: str, b: str) -> str:
-        """From snapshot `a` to snapshot `b`, in the form that `git apply` takes."""
-        return (await self._ask("patch", a=_id(a), b=_id(b)))[1].decode("utf-8")
+        """From snapshot `a` to snapshot `b`, in the form that `git apply` takes. Raises SandboxError; TooLong
+        where only this form of the difference cannot be had."""
+        try:
+            return (await self._ask("patch", a=_id(a), b=_id(b)))[1].decode("utf-8")
+        except TooLong:
+            raise TooLong(
+                f"The patch would be longer than {RECORDER_LIMITS.output_bytes >> 20} MiB, so it was left "
+                "out; the checkpoints hold all of it, and a huge new file is better ignored by git."
+            ) from None
 
     async def changed(self, a: str, b: str, *, exact: bool = False) -> list[str]:
         """Paths that differ as git would see it, relative to the workspace, sorted.
@@ -142,14 +153,23 @@ class Snapshots:
         """
         return (await self._ask("changed", a=_id(a), b=_id(b), exact=exact))[0]["changed"]
 
-    async def restore(self, id: str, paths: Sequence[str] | None) -> str:
+    async def restore(self, id: str, paths: Sequence[str] | None, expects: str | None = None) -> str:
         """Makes the recorded files (or just `paths`) what they are in a snapshot; ignored files stay.
 
         The id of what was there before, all of which is recorded first. Raises SandboxError, with nothing
-        written, where something unrecorded is in the way.
+        written, where something unrecorded is in the way; ChangedMeanwhile where what would be overwritten
+        is not as the snapshot `expects` has it.
         """
         named = None if paths is None else [_relative(path) for path in paths]
-        return (await self._ask("restore", id=_id(id), paths=named, like=[]))[0]["id"]
+        request = {"id": _id(id), "paths": named, "like": [], "expects": expects and _id(expects)}
+        answer, _ = await self._ask("restore", **request)
+        if changed := answer.get("overtaken"):
+            more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
+            raise ChangedMeanwhile(
+                f"Changed at this moment: {', '.join(changed[:MOST_NAMED])}{more}. Nothing was restored; "
+                "look at it, and say it again."
+            )
+        return answer["id"]
 
     def notes(self) -> list[str]:
         """What the user should know since the last call: ignored files that are gone, and the like."""
@@ -182,8 +202,9 @@ class Snapshots:
             "git_index": str(self._store.git_dir / "index"),
             "plain": str(self._in_store / "plain"),
             "binary": str(self._in_store / "binary"),
+            "own_excludes": str(self._in_store / "plain" / "info" / "exclude"),
             "excludes": [
-                str(self._in_store / "plain" / "info" / "exclude"),
+                str(self._in_store / USER_EXCLUDES),
                 str(self._store.common_dir / "info" / "exclude"),
             ],
         }
@@ -204,7 +225,7 @@ class Snapshots:
         )  # fmt: skip
 
     def _git(self) -> list[str]:
-        config = {**CONFIG, "core.excludesFile": str(self._store.common_dir / "info" / "exclude")}
+        config = {**CONFIG, "core.excludesFile": str(self._in_store / USER_EXCLUDES)}
         return ["git", *(part for name, value in config.items() for part in ("-c", f"{name}={value}"))]
 
     async def _excluded(self) -> list[str]:
@@ -222,8 +243,12 @@ def _output(done: Finished, what: str) -> bytes:
         return done.stdout.bytes()
     if done.exit_code == 127:
         raise SandboxError("There is no `git` on PATH; install git.")
-    if done.timed_out or done.stdout.cut:
+    if done.timed_out:
         raise SandboxError(f"{what} did not end in time; is a huge folder not ignored?")
+    if done.exit_code == 0:
+        raise TooLong(f"{what} said more than {RECORDER_LIMITS.output_bytes >> 20} MiB.")
+    if done.exceeded:
+        raise SandboxError(f"{what} was stopped, because {done.exceeded}.")
     why = done.stderr.text().strip().splitlines()
     raise SandboxError(f"{what} failed: {why[-1] if why else f'exit code {done.exit_code}'}.")
 

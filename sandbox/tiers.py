@@ -99,8 +99,8 @@ def describe(mechanism: Bubblewrap | Alone | None, network: Network | None = Non
         enforced.append(_SECCOMP)
     else:
         left.append(
-            "system calls are not filtered: a fault in the kernel is within reach, every family of sockets can "
-            "be made, vsock among them, and a program can be left with the rights of its owner (set-user-id)"
+            "system calls are not filtered: a fault in the kernel is within reach, every family of sockets "
+            "can be made, vsock among them, and a program can be left with the rights of its owner (set-user-id)"
         )
     if network is not None:
         hosts = ", ".join(str(entry) for entry in network.allowed.entries)

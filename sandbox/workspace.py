@@ -260,14 +260,17 @@ class Workspace:
         async with self._recorder() as snapshots:
             return await snapshots.changed(a, b, exact=exact)
 
-    async def restore(self, tree: str, paths: Sequence[str] | None = None) -> str:
+    async def restore(
+        self, tree: str, paths: Sequence[str] | None = None, *, expects: str | None = None
+    ) -> str:
         """Puts files back as they are in snapshot `tree`, all of them or `paths` (files or folders).
 
         A file that the snapshot does not have is deleted, unless it is ignored. The id of what was there
-        before. Raises SandboxError (SnapshotMissing where the snapshot is not kept any more).
+        before. Raises SandboxError (SnapshotMissing where the snapshot is not kept any more, ChangedMeanwhile
+        where what would be overwritten is not as the snapshot `expects` has it).
         """
         async with self._recorder() as snapshots:
-            return await snapshots.restore(tree, paths)
+            return await snapshots.restore(tree, paths, expects)
 
     @contextlib.asynccontextmanager
     async def _recorder(self) -> AsyncIterator[Snapshots]:

@@ -9,8 +9,8 @@ from zlib import crc32
 LEAST, MEAN, MOST = 4 << 10, 16 << 10, 64 << 10
 """Bytes of a chunk; the mean is what the odds below aim at."""
 _SCALE = (1 << 32) // MEAN
-_LINES = re.compile(rb"\n")
-_WORDS = re.compile(rb"[\n\0 ,;]")
+_LINES = re.compile(rb"\n+")
+_WORDS = re.compile(rb"[\n\0 ,;]+")
 _LONG_LINE = 2048
 
 
@@ -44,8 +44,9 @@ def _end(data: bytes, start: int, pattern: re.Pattern[bytes]) -> int:
     """The first end of a piece whose checksum is low, for which a long piece has better odds."""
     at, last = start + LEAST, min(start + MOST, len(data))
     for match in pattern.finditer(data, at, last):
-        end = match.end()
+        # After the first of a run: no piece of one such byte has a low checksum, so zeros cost nothing.
+        end = match.start() + 1
         if crc32(data[at:end]) < (end - at) * _SCALE:
             return end
-        at = end
+        at = match.end()
     return last

@@ -29,7 +29,8 @@ class Index:
         self.gits: dict[str, Entry] = {}
         self.watched: Watched | None = None
         self.unreadable: list[str] = []
-        """What the user has been told of."""
+        self.too_deep: list[str] = []
+        """Both are what the user has been told of."""
 
     @classmethod
     def load(cls, path: str, store: Store) -> Index:

@@ -1,7 +1,8 @@
 """One request on standard input, one answer on standard output: a line of JSON, then bytes.
 
     {"op": "record", "session": ..., "like": [ids]}          {"id": ..., "notes": [sentences]}
-    {"op": "restore", ..., "id": ..., "paths": [...]}        {"id": of what was, "notes", "changed": [paths]}
+    {"op": "restore", ..., "id": ..., "paths": [...],        {"id": of what was, "notes", "changed": [paths]}
+     "expects": id or null}                                  or, nothing written: {"overtaken": [paths]}
     {"op": "changed", "a": id, "b": id, "exact": bool}       {"changed": [paths]}
     {"op": "patch", "a": id, "b": id}                        {}, then the patch
 
@@ -10,6 +11,7 @@ What went wrong for a reason is told as {"refused": sentence}.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gc
 import json
@@ -19,21 +21,26 @@ import time
 from typing import Any
 
 from .index import Index
-from .restore import Blocked, Restore
+from .restore import Blocked, Restore, is_wanted
 from .rules import GitFailed, Rules
 from .snapshot import Snapshot, all_changes, file_changes
 from .store import Missing, Store
 from .trees import FOLDER
-from .walk import Unsteady, Walk
+from .walk import DEEPEST, Unsteady, Walk
 
 KEPT_DAYS = 30
 """A snapshot that nobody recorded or restored for so long is dropped."""
 _DAY = 86_400
+GITS_OWN = "/.git/index"
+"""Of a repository inside: git rewrites it whenever somebody looks at its status."""
+_LONG = 200
+"""Characters of a path that is named."""
 
 
 class Recorder:
     def __init__(self, place: dict[str, Any]) -> None:
-        """`place`: root, store, index (a folder), git_dir, git_index, excludes, git, plain, binary."""
+        """`place`: root, store, index (a folder), git_dir, git_index, own_excludes, excludes (lists of
+        ignored names for the whole tree, the later the stronger), git, plain, binary."""
         self._place = place
         self._store = Store(place["store"])
         self._roots = os.path.join(place["store"], "roots")
@@ -66,9 +73,8 @@ class Recorder:
         old = Index.load(path, self._store)
         rules = self._rules()
         like = [self._snapshot(id) for id in request["like"] if self._store.has(bytes.fromhex(id))]
-        walk = Walk(
-            self._store, old, rules, place["root"], place["git_index"], place["excludes"], like
-        )  # fmt: skip
+        lists = [place["own_excludes"], *place["excludes"]]
+        walk = Walk(self._store, old, rules, place["root"], place["git_index"], lists, like)
         try:
             id = walk.record(request["session"])
         finally:
@@ -77,10 +83,11 @@ class Recorder:
         self._use(id)
         notes = walk.losses.lost()
         index = walk.index
-        index.watched, index.unreadable = walk.losses.watched, walk.unreadable
-        if new := [path for path in walk.unreadable if path not in old.unreadable]:
-            more = f" and {len(new) - 5} more" if len(new) > 5 else ""
-            notes.append(f"Not recorded, because it cannot be read: {', '.join(new[:5])}{more}.")
+        index.watched = walk.losses.watched
+        index.unreadable, index.too_deep = walk.unreadable, walk.too_deep
+        notes += _not_recorded("it cannot be read", walk.unreadable, old.unreadable)
+        deep = f"it lies too deep (more than {DEEPEST} folders, or a path too long for git)"
+        notes += _not_recorded(deep, walk.too_deep, old.too_deep)
         index.save(path)
         self._tidy(id)
         return id, notes, index
@@ -89,6 +96,8 @@ class Recorder:
         target = self._snapshot(request["id"])
         # So that what is to be overwritten is recorded, though it be ignored by now.
         now, notes, index = self._record({**request, "like": [*request["like"], request["id"]]})
+        if overtaken := self._overtaken(request, now, target):
+            return {"overtaken": overtaken, "notes": notes}
         rules = self._rules()
         try:
             restore = Restore(self._store, self._place["root"], rules, Snapshot(self._store, now), target)
@@ -102,9 +111,27 @@ class Recorder:
             index.save(os.path.join(self._place["index"], "files"))
         return {"id": now.hex(), "notes": notes, "changed": changed}
 
+    def _overtaken(self, request: dict[str, Any], now: bytes, target: Snapshot) -> list[str]:
+        """What is to be overwritten, and is not what whoever asks has seen."""
+        if not request.get("expects"):
+            return []
+        here = Snapshot(self._store, now)
+        seen = {change.path for change in all_changes(self._snapshot(request["expects"]), here)}
+        if not seen:
+            return []
+        touched = {
+            change.path for change in all_changes(here, target) if is_wanted(change.path, request["paths"])
+        }
+        return sorted(path for path in seen & touched if not path.endswith(GITS_OWN))
+
     def _rules(self) -> Rules:
         place = self._place
-        return Rules(place["git"], place["root"], place["git_dir"], place["plain"])
+        # Git takes one list beside its own, which is Ostro's here.
+        lists = os.path.join(place["index"], "excludes")
+        with open(lists, "wb") as file:
+            file.write(b"\n".join(map(_read, place["excludes"])))
+        git = [*place["git"], "-c", f"core.excludesFile={lists}"]
+        return Rules(git, place["root"], place["git_dir"], place["plain"])
 
     def _snapshot(self, id: str) -> Snapshot:
         return Snapshot(self._store, bytes.fromhex(id))
@@ -142,6 +169,31 @@ class Recorder:
             # There may be no room to tidy up in; the snapshot itself is safe.
             if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
+
+
+def _read(path: str) -> bytes:
+    """A list of ignored names; nothing where there is none, or no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        if not os.path.isfile(fd):
+            return b""
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read().removeprefix(codecs.BOM_UTF8)
+    finally:
+        os.close(fd)
+
+
+def _not_recorded(why: str, paths: list[str], told: list[str]) -> list[str]:
+    """A sentence about those of the paths that the user does not know of."""
+    new = [path for path in paths if path not in told]
+    if not new:
+        return []
+    named = [path if len(path) <= _LONG else f"{path[:_LONG]}..." for path in new[:5]]
+    more = f" and {len(new) - 5} more" if len(new) > 5 else ""
+    return [f"Not recorded, because {why}: {', '.join(named)}{more}."]
 
 
 def _changed(a: Snapshot, b: Snapshot, *, exact: bool) -> list[str]:

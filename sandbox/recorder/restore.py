@@ -37,18 +37,18 @@ class Restore:
         self._root = root
         status = os.stat(root)
         with allowed(root, None, status, LOOK):
-            self._top = os.open(root, OPEN_FOLDER)
+            self._fds = [os.open(root, OPEN_FOLDER)]
         self._rules = rules
         self._now = now
         self._target = target
-        self._here = ""
-        self._fd = os.dup(self._top)
+        self._names: list[str] = []
+        """The folders on the way to the last path; one more of `_fds`, from the top on, are open."""
         self._loosened: dict[str, int] = {}
         """Folders that were closed to their owner, with the permissions they had."""
 
     def run(self, index: Index, paths: Sequence[str] | None) -> list[str]:
         """The paths that are different now. Raises Blocked, OSError, Missing."""
-        changes = [c for c in all_changes(self._now, self._target) if _wanted(c.path, paths)]
+        changes = [c for c in all_changes(self._now, self._target) if is_wanted(c.path, paths)]
         try:
             self._refuse_unrecorded(changes, index)
             self._refuse_protected(changes)
@@ -64,8 +64,8 @@ class Restore:
             raise
         finally:
             self._tighten()
-            os.close(self._fd)
-            os.close(self._top)
+            self._back(0)
+            os.close(self._fds[0])
         return [change.path for change in changes if change.path]
 
     def _refuse_unrecorded(self, changes: list[Change], index: Index) -> None:
@@ -85,7 +85,7 @@ class Restore:
                         continue
                     if ignored := [name for name, seen in names.items() if seen is None]:
                         raise Blocked(
-                            f"{folder}/{ignored[0]}, which git ignores, is in the way of the file "
+                            f"{folder}/{ignored[0]}, which is not recorded, is in the way of the file "
                             f"{change.path}; move it away."
                         )
 
@@ -174,7 +174,7 @@ class Restore:
 
     def _set_mode(self, path: str, mode: int) -> None:
         if not path:
-            permit(self._top, mode)
+            permit(self._fds[0], mode)
             return
         folder, name = self._enter(path)
         opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
@@ -216,24 +216,23 @@ class Restore:
     def _enter(self, path: str) -> tuple[int, str]:
         """The open folder that holds a path, and the last name. It can be written, and the folders above
         be passed, for as long as this runs, whatever their permissions say."""
-        parent, _, name = path.rpartition("/")
-        if parent != self._here:
-            fd = os.dup(self._top)
-            walked = ""
-            try:
-                self._loosen(fd, "", LOOK)
-                for part in parent.split("/") if parent else []:
-                    walked = f"{walked}/{part}" if walked else part
-                    below = self._open(fd, part, walked)
-                    os.close(fd)
-                    fd = below
-            except BaseException:
-                os.close(fd)
-                raise
-            os.close(self._fd)
-            self._fd, self._here = fd, parent
-        self._loosen(self._fd, parent, stat.S_IRWXU)
-        return self._fd, name
+        *above, name = path.split("/")
+        same = 0
+        while same < min(len(above), len(self._names)) and above[same] == self._names[same]:
+            same += 1
+        self._back(same)
+        for part in above[same:]:
+            self._loosen(self._fds[-1], "/".join(self._names), LOOK)
+            self._fds.append(self._open(self._fds[-1], part, "/".join([*self._names, part])))
+            self._names.append(part)
+        self._loosen(self._fds[-1], "/".join(self._names), stat.S_IRWXU)
+        return self._fds[-1], name
+
+    def _back(self, depth: int) -> None:
+        """Nothing deeper stays open."""
+        for fd in self._fds[depth + 1 :]:
+            os.close(fd)
+        del self._fds[depth + 1 :], self._names[depth:]
 
     def _open(self, folder: int, name: str, path: str) -> int:
         try:
@@ -263,9 +262,9 @@ class Restore:
 
     def _leave(self, path: str) -> None:
         """Nothing below a folder that is to be removed stays open."""
-        if self._here == path or self._here.startswith(path + "/"):
-            os.close(self._fd)
-            self._fd, self._here = os.dup(self._top), ""
+        parts = path.split("/")
+        if self._names[: len(parts)] == parts:
+            self._back(len(parts) - 1)
 
 
 def mounts_below(root: str) -> dict[str, bool]:
@@ -291,5 +290,5 @@ def _kind(entry: Entry) -> str:
     return "folder" if entry[0] == FOLDER else "link" if entry[0] == LINK else "file"
 
 
-def _wanted(path: str, paths: Sequence[str] | None) -> bool:
+def is_wanted(path: str, paths: Sequence[str] | None) -> bool:
     return paths is None or any(path == p or path.startswith(p + "/") or p == "." for p in paths)

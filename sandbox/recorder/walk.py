@@ -24,6 +24,10 @@ _SETTLED = 2_000_000_000
 in two seconds."""
 _TRIES = 3
 _GIT = ".git"
+DEEPEST = 500
+"""Folders within each other; each takes an open file."""
+_LONGEST = 3_800
+"""Bytes of a folder's path: git takes none of 4,096 for a file."""
 
 
 class Unsteady(Exception):
@@ -47,6 +51,7 @@ class Walk:
         self.index = Index([signature(path) for path in excludes])
         self.losses = Losses(old.watched)
         self.unreadable: list[str] = []
+        self.too_deep: list[str] = []
 
     def record(self, session: str) -> bytes:
         """The snapshot's id. The store and the index are still to be committed. Raises OSError, Unsteady."""
@@ -101,6 +106,11 @@ class Walk:
                     self._inner_git(fd, prefix + name, status)
                 continue
             if not _is_kept_kind(status.st_mode):
+                continue
+            if stat.S_ISDIR(status.st_mode) and _is_too_deep(prefix + name):
+                self.too_deep.append(prefix + name)
+                names[name] = None
+                same = same and was_ignored
                 continue
             stats[name] = status
             if verbatim or (_same_kind(known, status.st_mode) and not self._again):
@@ -307,6 +317,10 @@ def _git_mode(mode: int) -> int:
 
 def _is_odd(mode: int, usual: dict[str, int]) -> bool:
     return not stat.S_ISLNK(mode) and stat.S_IMODE(mode) != usual[kind_of(_git_mode(mode))]
+
+
+def _is_too_deep(path: str) -> bool:
+    return path.count("/") >= DEEPEST or len(os.fsencode(path)) > _LONGEST
 
 
 def _is_kept_kind(mode: int) -> bool:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from agent.opening import open_session
 from agent.options import RunOptions
 from agent.timeline import Timeline
 from agent.undo import Moved, opened, redo, undo
-from sandbox import SandboxError
+from sandbox import SandboxError, Workspace
 from tests.agent.running import Ran, run
 from tests.chaos import Picture, picture, repository_state
 from tests.conftest import GitRepo
@@ -110,6 +111,34 @@ async def test_stops_before_the_users_own_edits(git_repo: GitRepo):
     assert picture(repo) == seen[2]
     await forth(ran.session)
     assert picture(repo) == before, "with the user's edits"
+
+
+@pytest.mark.parametrize("force", [False, True])
+async def test_an_edit_saved_while_it_runs_is_kept(
+    git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch, force: bool
+):
+    repo = git_repo({"README": "hello\n"})
+    ran, seen = await worked(repo)
+    restore = Workspace.restore
+
+    async def late(self: Workspace, *args: Any, **more: Any) -> str:
+        (repo / "a.txt").write_text("saved meanwhile\n")
+        (repo / "beside.txt").write_text("not in the way\n")
+        return await restore(self, *args, **more)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Workspace, "restore", late)
+        with pytest.raises(Unsolved, match=r"at this moment: a\.txt"):
+            await back(ran.session, force=force)
+    assert (repo / "a.txt").read_text() == "saved meanwhile\n"
+    before = picture(repo)
+
+    with pytest.raises(Unsolved, match=r"a\.txt"):
+        await back(ran.session)
+    await back(ran.session, force=True)
+    assert picture(repo) == seen[2]
+    await forth(ran.session)
+    assert picture(repo) == before
 
 
 async def test_a_redo_stops_before_them_too(git_repo: GitRepo):

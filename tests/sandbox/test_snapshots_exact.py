@@ -15,6 +15,7 @@ import pytest
 
 from sandbox import Sandbox, SandboxError
 from sandbox.policy import Pin
+from sandbox.toolchain import own_python
 from tests.chaos import change_something, picture, repository_state
 
 from .conftest import Opener, git
@@ -339,3 +340,38 @@ async def test_what_is_mounted_on_stops_it_before_anything_is_written(repo: Path
     with pytest.raises(SandboxError, match="held/a b is protected inside the sandbox"):
         await box.workspace.restore(a)
     assert (repo / "README.md").read_text() == "changed\n"
+
+
+DEEP = """
+import os, sys
+name = sys.argv[1]
+for n in range(int(sys.argv[2])):
+    os.mkdir(name)
+    os.chdir(name)
+    open("f", "w").close()
+"""
+
+
+@pytest.mark.parametrize(("name", "count"), [("d", 4500), ("d" * 250, 40)])
+async def test_a_tree_too_deep_to_record_stops_nothing(
+    repo: Path, box: Sandbox, name: str, count: int
+) -> None:
+    a = await box.workspace.snapshot()
+    await box.workspace.run([str(own_python()), "-c", DEEP, name, str(count)])
+    (repo / "README.md").write_text("changed\n")
+    b = await box.workspace.snapshot()
+    [note] = box.workspace.notes()
+    assert "too deep" in note and name[:100] in note and len(note) < 400
+    changed = await box.workspace.changed(a, b)
+    assert {"README.md", f"{name}/f", f"{name}/{name}/{name}/f"} <= set(changed)
+    assert len(changed) < count
+    assert f"b/{name}/f" in await box.workspace.diff(a, b)
+    assert await box.workspace.snapshot() == b
+    await box.workspace.restore(a)
+    assert box.workspace.notes() == [], "told once"
+    assert (repo / "README.md").read_text() == "read me\n"
+    assert not (repo / name / "f").exists() and (repo / name / name).exists(), (
+        "what no checkpoint holds stays"
+    )
+    await box.workspace.restore(b)
+    assert (repo / name / name / "f").exists()

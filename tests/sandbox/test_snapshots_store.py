@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import platformdirs
 import pytest
 
 from sandbox import Sandbox, SandboxError, SnapshotMissing, snapshots
+from sandbox.errors import TooLong
 from sandbox.limits import Limits
-from sandbox.recorder import program, walk
-from sandbox.recorder.chunks import MOST, cut
+from sandbox.recorder import chunks, program, walk
+from sandbox.recorder.chunks import LEAST, MOST, cut
 from sandbox.recorder.store import BLOB, MOST_SEGMENTS, TREE, Missing, Store
 from sandbox.recorder.trees import FILE, FOLDER, encode
 from sandbox.toolchain import own_program
@@ -134,7 +136,8 @@ def bare(repo: Path, tmp_path: Path) -> dict[str, Any]:
     state.mkdir()
     return {
         "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
-        "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
+        "git_index": f"{git_dir}/index", "own_excludes": f"{git_dir}/info/exclude", "excludes": [],
+        "plain": git_dir, "binary": git_dir,
     }  # fmt: skip
 
 
@@ -322,3 +325,51 @@ def test_chunks_are_the_same_however_the_data_came() -> None:
     assert b"".join(whole) == data and b"".join(pieces) == data
     assert max(map(len, whole)) <= MOST
     assert whole == pieces
+
+
+def plainly(data: bytes) -> list[bytes]:
+    """Cuts as `cut` is defined: a piece ends after each separator, runs of them not thought of."""
+    pattern, found, start = chunks._pattern(data), [], 0
+    ends = set(b"\n" if pattern is chunks._LINES else b"\n\0 ,;")
+    while start < len(data):
+        at, end = start + LEAST, min(start + MOST, len(data))
+        for n in range(at, end):
+            if data[n] in ends:
+                if zlib.crc32(data[at : n + 1]) < (n + 1 - at) * chunks._SCALE:
+                    end = n + 1
+                    break
+                at = n + 1
+        found.append(data[start:end])
+        start = end
+    return found
+
+
+@pytest.mark.parametrize("alphabet", [b"\0a", b"\0\0\0\0 ,x", b"\n\nab", b"\n", b" ;", bytes(range(256))])
+def test_runs_of_separators_are_cut_as_if_one_by_one(alphabet: bytes) -> None:
+    draw = random.Random(7)
+    data = b"".join(bytes([draw.choice(alphabet)]) * draw.choice([1, 1, 1, 7, 5000]) for _ in range(300))
+    data += bytes(draw.choices(alphabet, k=200_000))
+    assert list(cut([data])) == plainly(data)
+    for separator in b"\n\0 ,;":
+        assert zlib.crc32(bytes([separator])) >= chunks._SCALE
+
+
+def test_zeros_are_cut_quickly() -> None:
+    began = time.process_time()
+    assert {len(chunk) for chunk in cut([bytes(1 << 20)] * 64)} == {MOST}
+    assert time.process_time() - began < 2, "one by one it takes ten"
+
+
+async def test_a_patch_that_is_too_long_is_no_lack_of_time(
+    repo: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a = await box.workspace.snapshot()
+    (repo / "huge.bin").write_bytes(random.Random(3).randbytes(2 << 20))
+    b = await box.workspace.snapshot()
+    few = snapshots.RECORDER_LIMITS.model_copy(update={"output_bytes": 1 << 20})
+    monkeypatch.setattr(snapshots, "RECORDER_LIMITS", few)
+    with pytest.raises(TooLong, match=r"patch would be longer than 1 MiB.* left out"):
+        await box.workspace.diff(a, b)
+    assert await box.workspace.changed(a, b) == ["huge.bin"]
+    await box.workspace.restore(a)
+    assert not (repo / "huge.bin").exists()
