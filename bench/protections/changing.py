@@ -39,6 +39,7 @@ ROOMS, CONFINE, KEEPER, SERVE = (f"inside/{name}.py" for name in ("namespaces", 
 USAGE, MEMORY, DISK, PROBE = (f"inside/{name}.py" for name in ("usage", "memory", "disk", "probe"))
 SERVER, TREE = (f"inside/{name}.py" for name in ("file_server", "tree"))
 CALLS, CHAIN, SCRATCH, CAPTURE = "inside/system_calls.py", "toolchain.py", "scratch.py", "capture.py"
+ALONE = "alone.py"
 
 ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_guard.py", "test_layers.py"
 COMMANDS, FILES, CALLED, TRIED = "test_commands.py", "test_files.py", "test_seccomp.py", "test_probe.py"
