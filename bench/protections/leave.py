@@ -75,7 +75,7 @@ LEAVE = (
     ), (f"{APPROVED}::test_all_that_would_be_written_is_shown",)),
     Protection("an interrupted call is not run again", (
         Change(RESUME, "closed = close_open_calls(session, note)", "closed = False"),
-    ), ("tests/agent/test_resume.py",)),
+    ), ("tests/agent/test_resume.py::test_a_call_without_a_result_is_not_run_again",)),
 )  # fmt: skip
 
 SAID = (
@@ -95,11 +95,11 @@ SAID = (
     ), (f"{MASKED}::test_a_secret_across_pieces_goes_and_the_pieces_stay_as_many",)),
     Protection("secrets: in the journal", (
         Change(JOURNAL, "            return masked(value)\n", "            return value\n"),
-    ), ("tests/agent/test_journal.py",)),
+    ), ("tests/agent/test_journal.py::test_secrets_are_masked_in_every_record",)),
     Protection("secrets: in what a stream leaves in the journal", (
         Change(JOURNAL, 'masked_pieces([event["text"] for event in held])',
                '[event["text"] for event in held]'),
-    ), ("tests/agent/test_journal.py",)),
+    ), ("tests/agent/test_journal.py::test_a_secret_that_streams_in_pieces_is_masked",)),
     Protection("escapes: sequences", (
         Change(PLAIN, 'text = _ESCAPE.sub("", text)', "pass"),
     ), (f"{ESCAPED}::test_each_kind_of_sequence",)),
