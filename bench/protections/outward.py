@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench.protections.changing import ALONE, BOX, CONFINE, Change, Protection
+from bench.protections.changing import ALONE, BOX, Change, Protection
 
 ALLOWED, PROXY, REQUEST, OUTBOUND = "allowed.py", "proxy.py", "proxy_request.py", "outbound.py"
 NETWORK, BRIDGE, GIT_SERVICE = "network.py", "inside/proxy_bridge.py", "inside/git_service.py"
@@ -118,15 +118,15 @@ ON_ITS_OWN = (
     Protection("tier C: no sockets", (
         Change(BOX, "seccomp.program(sockets=False)", "seccomp.program()"),
     ), (f"{WEAKEST}::test_no_network", f"{WEAKEST}::test_no_sockets_of_any_kind"), (NO_WEAK_PROBE,)),
+    # Not all of the machine: a mutant is root there.
     Protection("tier C: what is written", (
-        Change(ALONE, "return [*mounted, str(self.private), *DEVICES]", 'return ["/"]'),
+        Change(ALONE, "return [*mounted, str(self.private), *DEVICES]",
+               'return [*mounted, str(self.private), *DEVICES, "/srv", "/opt", "/var/lib"]'),
     ), (f"{WEAKEST}::test_files_outside_stay",), (NO_WEAK_PROBE,)),
     Protection("tier C: what is read", (
         Change(ALONE, "return [*SYSTEM,", 'return ["/", *SYSTEM,'),
     ), (f"{WEAKEST}::test_home_and_environment_are_hidden",)),
-    Protection("tier C: signals", (
-        Change(CONFINE, "(_SIGNALS | (", "(0 | ("),
-    ), (f"{WEAKEST}::test_others_cannot_be_signalled",), (NO_WEAK_PROBE,)),
+    # Not its signals: what ends a command signals all that it may.
     Protection("tier C: masked files", (
         Change(ALONE, "if os.path.realpath(entry.path) not in hidden]", "]"),
     ), ("test_tier_c_masked.py",)),
