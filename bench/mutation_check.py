@@ -38,8 +38,8 @@ TEST_SECONDS = 60
 SET_CHILD_SUBREAPER = 36
 BY_ASSERTION = ("AssertionError", "assert ", "Failed: ")
 """How the message of a failure begins that a test meant; anything else is a mutant that does not run."""
-HANGS = "Failed: Timeout (>"
-"""And one that pytest-timeout ended, which no test meant."""
+HANGS = ("Failed: Timeout (>", "TimeoutError")
+"""And of one that came to no end, by pytest-timeout or its own."""
 
 Verdict = Literal["noticed", "not here", "NOT NOTICED", "proves nothing"]
 

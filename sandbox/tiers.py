@@ -100,7 +100,7 @@ def describe(mechanism: Bubblewrap | Alone | None, network: Network | None = Non
     else:
         left.append(
             "system calls are not filtered: a fault in the kernel is within reach, every family of sockets "
-            "can be made, vsock among them, and a program can be left with the rights of its owner (set-user-id)"
+            "can be made, vsock among them, and a program can be left with its owner's rights (set-user-id)"
         )
     if network is not None:
         hosts = ", ".join(str(entry) for entry in network.allowed.entries)

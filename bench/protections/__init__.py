@@ -1,4 +1,5 @@
-"""Every protection of the sandbox: how to take it out, what else covers the same, which tests are to notice.
+"""Every protection of the sandbox, and of what stands around it: how to take it out, what covers for it,
+which tests are to notice.
 
 A change is a text of a file that is there exactly once, and what stands there instead. `remove` takes the
 protection out; `others_off` switches off the layers that would hold in its place, so that a test which still
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 from bench.protections.changing import HOUSE, NO_PROBE, Change, Protection
 from bench.protections.confinement import APART, FILTERED, LANDLOCK, LIMITED, RIGHTS
-from bench.protections.files import FORKED, GUARDED, SERVED
+from bench.protections.files import FORKED, GUARDED, RECORDED, SERVED
+from bench.protections.leave import LEAVE, SAID
+from bench.protections.outward import ASKED_OF_GIT, ON_ITS_OWN, OPENED
 from bench.protections.probed import PROBED
 from bench.protections.rooms import ENVIRONMENT, LIFE, MOUNTS, NAMESPACES
 
@@ -23,5 +26,5 @@ __all__ = ["NO_PROBE", "PROTECTIONS", "HOUSE", "Change", "Protection"]
 
 PROTECTIONS = (
     *NAMESPACES, *MOUNTS, *ENVIRONMENT, *LIFE, *RIGHTS, *LANDLOCK, *FILTERED, *APART, *LIMITED, *GUARDED,
-    *FORKED, *SERVED, *PROBED,
+    *FORKED, *SERVED, *RECORDED, *PROBED, *OPENED, *ASKED_OF_GIT, *ON_ITS_OWN, *LEAVE, *SAID,
 )  # fmt: skip

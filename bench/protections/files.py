@@ -152,3 +152,24 @@ SERVED = (
         Change(SERVER, "if not status.st_mode & 0o222 or not os.access(", "if False and not os.access("),
     ), (f"{FILES}::test_a_write_protected_file_stays",)),
 )  # fmt: skip
+
+LINKS, EXACT = "test_recorder_links.py", "test_snapshots_exact.py"
+NO_LINKS = "os.O_NOFOLLOW | os.O_CLOEXEC"
+
+RECORDED = (
+    Protection("recorder: folders that become links", (
+        Change("recorder/walk.py", f"os.O_RDONLY | os.O_DIRECTORY | {NO_LINKS}",
+               "os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC"),
+    ), (LINKS,)),
+    Protection("recorder: files that become links", (
+        Change("recorder/walk.py", "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+               "os.O_RDONLY | os.O_NONBLOCK"),
+    ), (f"{LINKS}::test_a_file_that_becomes_a_link_is_not_read",)),
+    Protection("recorder: what is ignored in a folder that goes", (
+        Change("recorder/restore.py", "if ignored := [name for name, seen in names.items() if seen is None]:",
+               "if ignored := []:"),
+    ), (f"{EXACT}::test_what_is_ignored_stays_where_it_is",)),
+    Protection("recorder: an id is no option", (
+        Change("snapshots.py", 'if len(id) != 40 or not set(id) <= set("0123456789abcdef"):', "if False:"),
+    ), ("test_snapshots.py::test_an_id_is_not_an_option",)),
+)  # fmt: skip

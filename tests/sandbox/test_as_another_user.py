@@ -18,6 +18,20 @@ SUITES = (
     "test_attacks.py", "test_attack_kernel.py", "test_attack_planting.py", "test_attack_processes.py",
     "test_files.py", "test_files_raced.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py",
     "test_snapshots_exact.py", "test_tier_c.py",
+    "test_disk.py", "test_git_service_quiet.py", "test_memory.py", "test_proxy.py", "test_recorder_links.py",
+    "test_rooms.py", "test_toolchain.py",
+    # Of these the attacks alone, for the rest of them takes minutes.
+    "test_commands.py::test_a_hostile_venv_shows_nothing",
+    "test_commands.py::test_path_entries_in_the_workspace",
+    "test_commands.py::test_the_repository_cannot_bring_bubblewrap",
+    "test_commands.py::test_what_is_lent_can_be_read_inside",
+    "test_git_service.py::test_a_tree_cannot_name_any_folder_as_its_git_folder",
+    "test_git_service.py::test_an_embedded_bare_repository_is_not_entered",
+    "test_git_service.py::test_in_git_folders_outside_nothing_that_starts_programs_can_be_written",
+    "test_network.py::test_a_hostile_program_does_not_harm_the_proxy",
+    "test_network.py::test_a_name_that_leads_inwards_is_denied",
+    "test_network.py::test_no_secret_of_the_caller_is_inside",
+    "test_network.py::test_nothing_goes_past_the_proxy",
 )  # fmt: skip
 BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")
 """With a program in between: the one that setpriv itself starts is still looked up with root's rights."""

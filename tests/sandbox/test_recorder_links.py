@@ -1,0 +1,100 @@
+"""What turns into a link while it is recorded or restored leads nowhere: without a sandbox around it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sandbox.recorder.program import Recorder
+from sandbox.recorder.restore import Restore
+from sandbox.recorder.walk import Walk
+
+SECRET = "never to be recorded, and longer than a chunk of nothing"
+
+
+@pytest.fixture
+def recorder(repo: Path, tmp_path: Path) -> Iterator[Recorder]:
+    git_dir, state = str(repo / ".git"), tmp_path / "state"
+    state.mkdir()
+    place = {
+        "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
+        "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
+    }  # fmt: skip
+    recorder = Recorder(place)
+    yield recorder
+    recorder.close()
+
+
+@pytest.fixture
+def outside(repo: Path, tmp_path: Path) -> Path:
+    """A folder outside with a file of the same name as one in the workspace."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "file").write_text(SECRET)
+    (repo / "folder").mkdir()
+    (repo / "folder" / "file").write_text("the repository's")
+    return folder
+
+
+def asked(recorder: Recorder, op: str, **more: Any) -> dict[str, Any]:
+    return recorder.answer({"op": op, "session": "one", "like": [], **more})[0]
+
+
+def swapping(swap: Callable[[], None], kind: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Swaps something, once, in the moment when this method is called."""
+    method, left = getattr(kind, name), [swap]
+
+    def called(self: Any, *args: Any) -> Any:
+        if left and (name != "_file" or args[1] == "file"):
+            left.pop()()
+        return method(self, *args)
+
+    monkeypatch.setattr(kind, name, called)
+
+
+def test_a_file_that_becomes_a_link_is_not_read(
+    repo: Path, recorder: Recorder, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swap() -> None:
+        (repo / "folder" / "file").unlink()
+        (repo / "folder" / "file").symlink_to(outside / "file")
+
+    swapping(swap, Walk, "_file", monkeypatch)
+    with pytest.raises(OSError, match=r"symbolic links|ELOOP"):
+        asked(recorder, "record")
+
+
+def test_a_folder_that_becomes_a_link_is_not_entered(
+    repo: Path, recorder: Recorder, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def swap() -> None:
+        (repo / "folder").rename(repo / "moved")
+        (repo / "folder").symlink_to(outside)
+
+    swapping(swap, Walk, "_below", monkeypatch)
+    seen = ""
+    with contextlib.suppress(OSError):
+        entry = recorder._snapshot(asked(recorder, "record")["id"]).find("folder/file")
+        seen = recorder._store.get(entry[1]).decode() if entry else ""
+    assert SECRET not in seen
+
+
+def test_nothing_is_written_through_a_folder_that_becomes_a_link(
+    repo: Path, recorder: Recorder, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = asked(recorder, "record")["id"]
+    (repo / "folder" / "file").write_text("changed")
+
+    def swap() -> None:
+        (repo / "folder").rename(repo / "moved")
+        (repo / "folder").symlink_to(outside)
+
+    swapping(swap, Restore, "_refuse_unrecorded", monkeypatch)
+    with contextlib.suppress(OSError):
+        asked(recorder, "restore", id=before, paths=None)
+    assert (outside / "file").read_text() == SECRET and os.listdir(outside) == ["file"]
