@@ -91,16 +91,16 @@ def describe(mechanism: Bubblewrap | Alone | None, network: Network | None = Non
         enforced.append(_LANDLOCK)
     else:
         left.append(
-            "this kernel has no Landlock: nothing stands behind the mounts, and named pipes and devices outside "
-            "home folders that the user can write can be written"
+            "this kernel has no Landlock: nothing stands behind the mounts, and named pipes outside home "
+            "folders that the user can write can be written"
         )
     if bubblewrap.seccomp:
         layers.append("seccomp")
         enforced.append(_SECCOMP)
     else:
         left.append(
-            "system calls are not filtered: a fault in the kernel is within reach, every family of sockets can be "
-            "made, vsock among them, and a program can be left with the rights of its owner (set-user-id)"
+            "system calls are not filtered: a fault in the kernel is within reach, every family of sockets "
+            "can be made, vsock among them, and programs can be left with their owner's rights (set-user-id)"
         )
     if network is not None:
         hosts = ", ".join(str(entry) for entry in network.allowed.entries)

@@ -86,6 +86,24 @@ async def test_landlock_stops_a_folder_left_open(
     assert (outside / "made").exists() is not landlock
 
 
+@pytest.mark.parametrize("landlock", [False, True])
+async def test_landlock_alone_stops_writes_to_named_pipes(
+    box: Sandbox, layers: tuple[Bubblewrap, Policy], outside: Path, landlock: bool
+) -> None:
+    """A mount that is read-only lets them through."""
+    bubblewrap, policy = layers
+    pipe = outside.parent / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+    await output(box, replace(bubblewrap, landlock=landlock), policy, f"echo through > {pipe}; true")
+    try:
+        assert os.read(reader, 10) == b"through\n" and not landlock
+    except BlockingIOError:
+        assert landlock
+    finally:
+        os.close(reader)
+
+
 @pytest.mark.parametrize("filtered", [False, True])
 async def test_the_filter_stops_what_no_mount_does(
     box: Sandbox, layers: tuple[Bubblewrap, Policy], filtered: bool
