@@ -27,6 +27,7 @@ from sandbox.policy import Mount, Policy
 from sandbox.repository import Repository
 from sandbox.scratch import remove_tree
 from sandbox.toolchain import own_program, path_outside, workspace_venvs
+from sandbox.user_excludes import user_excludes
 
 RECORDER = Path(__file__).with_name("recorder")
 RECORDER_INSIDE = Path("/run/ostro/recorder")
@@ -36,6 +37,7 @@ INDEX_INSIDE = Path("/run/ostro/index")
 # "unset" for a value.
 ATTRIBUTES = "* -text -ident -filter !eol !working-tree-encoding !diff\n"
 EMPTY_REPOSITORIES = {"plain": ATTRIBUTES, "binary": ATTRIBUTES.replace("!diff", "-diff")}
+USER_EXCLUDES = "plain/info/user-excludes"
 HEAD = "ref: refs/heads/none\n"
 GIT_CONFIG = "[core]\n\trepositoryformatversion = 0\n\tbare = false\n"
 # Left behind by running the tests, not by changing the program.
@@ -89,6 +91,7 @@ class Store:
             files = {"HEAD": HEAD, "config": GIT_CONFIG, "info/attributes": attributes}
             for file, content in files.items():
                 write_once(self.folder, f"{name}/{file}", content.encode())
+        write_once(self.folder, USER_EXCLUDES, user_excludes(os.environ, self.root))
 
     @property
     def index(self) -> Path:
@@ -199,8 +202,9 @@ class Snapshots:
             "git_index": str(self._store.git_dir / "index"),
             "plain": str(self._in_store / "plain"),
             "binary": str(self._in_store / "binary"),
+            "own_excludes": str(self._in_store / "plain" / "info" / "exclude"),
             "excludes": [
-                str(self._in_store / "plain" / "info" / "exclude"),
+                str(self._in_store / USER_EXCLUDES),
                 str(self._store.common_dir / "info" / "exclude"),
             ],
         }
@@ -221,7 +225,7 @@ class Snapshots:
         )  # fmt: skip
 
     def _git(self) -> list[str]:
-        config = {**CONFIG, "core.excludesFile": str(self._store.common_dir / "info" / "exclude")}
+        config = {**CONFIG, "core.excludesFile": str(self._in_store / USER_EXCLUDES)}
         return ["git", *(part for name, value in config.items() for part in ("-c", f"{name}={value}"))]
 
     async def _excluded(self) -> list[str]:

@@ -11,6 +11,7 @@ What went wrong for a reason is told as {"refused": sentence}.
 
 from __future__ import annotations
 
+import codecs
 import errno
 import gc
 import json
@@ -38,7 +39,8 @@ _LONG = 200
 
 class Recorder:
     def __init__(self, place: dict[str, Any]) -> None:
-        """`place`: root, store, index (a folder), git_dir, git_index, excludes, git, plain, binary."""
+        """`place`: root, store, index (a folder), git_dir, git_index, own_excludes, excludes (lists of
+        ignored names for the whole tree, the later the stronger), git, plain, binary."""
         self._place = place
         self._store = Store(place["store"])
         self._roots = os.path.join(place["store"], "roots")
@@ -71,9 +73,8 @@ class Recorder:
         old = Index.load(path, self._store)
         rules = self._rules()
         like = [self._snapshot(id) for id in request["like"] if self._store.has(bytes.fromhex(id))]
-        walk = Walk(
-            self._store, old, rules, place["root"], place["git_index"], place["excludes"], like
-        )  # fmt: skip
+        lists = [place["own_excludes"], *place["excludes"]]
+        walk = Walk(self._store, old, rules, place["root"], place["git_index"], lists, like)
         try:
             id = walk.record(request["session"])
         finally:
@@ -125,7 +126,12 @@ class Recorder:
 
     def _rules(self) -> Rules:
         place = self._place
-        return Rules(place["git"], place["root"], place["git_dir"], place["plain"])
+        # Git takes one list beside its own, which is Ostro's here.
+        lists = os.path.join(place["index"], "excludes")
+        with open(lists, "wb") as file:
+            file.write(b"\n".join(map(_read, place["excludes"])))
+        git = [*place["git"], "-c", f"core.excludesFile={lists}"]
+        return Rules(git, place["root"], place["git_dir"], place["plain"])
 
     def _snapshot(self, id: str) -> Snapshot:
         return Snapshot(self._store, bytes.fromhex(id))
@@ -163,6 +169,21 @@ class Recorder:
             # There may be no room to tidy up in; the snapshot itself is safe.
             if problem.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
+
+
+def _read(path: str) -> bytes:
+    """A list of ignored names; nothing where there is none, or no file."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        if not os.path.isfile(fd):
+            return b""
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read().removeprefix(codecs.BOM_UTF8)
+    finally:
+        os.close(fd)
 
 
 def _not_recorded(why: str, paths: list[str], told: list[str]) -> list[str]:

@@ -136,7 +136,8 @@ def bare(repo: Path, tmp_path: Path) -> dict[str, Any]:
     state.mkdir()
     return {
         "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
-        "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
+        "git_index": f"{git_dir}/index", "own_excludes": f"{git_dir}/info/exclude", "excludes": [],
+        "plain": git_dir, "binary": git_dir,
     }  # fmt: skip
 
 
