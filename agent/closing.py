@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from agent.asking import brief
 from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved, no_space
 from agent.events import End, Warn
-from sandbox import SandboxError
+from sandbox import SandboxError, TooLong
 
 if TYPE_CHECKING:
     from agent.session import Session
@@ -67,7 +67,8 @@ async def _changes(session: Session, ending: Ending) -> tuple[Ending, list[str],
     except (SandboxError, Ending) as problem:
         with contextlib.suppress(Ending):
             session.emit(Warn(text=f"{what}: {problem}"))
-        ending = EnvironmentProblem(str(problem)) if isinstance(ending, Done) else ending
+        if isinstance(ending, Done) and not isinstance(problem, TooLong):
+            ending = EnvironmentProblem(str(problem))
     except Exception:
         ending = fault(session)
     return ending, changed, patch

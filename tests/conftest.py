@@ -30,7 +30,9 @@ def isolated_home() -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.setenv("XDG_CACHE_HOME", str(cache))
-        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        # A file, and not the null device: `git config --global` renames a new file over what is there.
+        (home / "gitconfig").touch()
+        patch.setenv("GIT_CONFIG_GLOBAL", str(home / "gitconfig"))
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         for name, folder in folders.items():
             folder.mkdir(mode=0o700)

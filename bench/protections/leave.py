@@ -15,10 +15,10 @@ SPOKEN, MASKED, ESCAPED = (
 
 LEAVE = (
     Protection("config in the repository", (
-        Change(CONFIG, "if root is not None and real.is_relative_to(root):", "if False:"),
+        Change(CONFIG, "real = Path(os.path.realpath(folder))\n    if root is not None and", "real = folder\n    if False and"),
     ), (f"{TRUSTED}::test_settings_in_the_repository_are_refused",)),
     Protection("config by a link into the repository", (
-        Change(CONFIG, "real = Path(os.path.realpath(folder))", "real = folder"),
+        Change(CONFIG, "real = Path(os.path.realpath(path))", "real = path"),
     ), ("tests/agent/test_config_elsewhere.py",)),
     Protection("trust", (
         Change(TOLD, "if found and not is_trusted(session.workspace.root):", "if False:"),
