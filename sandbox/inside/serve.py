@@ -38,6 +38,7 @@ def main() -> None:
             # What follows would be done to the machine.
             sys.exit("bubblewrap has made no user namespace")
         no_more_user_namespaces()
+    # From in here, since nobody can change what is mounted any more.
     for path, *identity in with_settings["real"]:
         if not _is(path, identity):
             sys.exit(f"{path} was replaced meanwhile")
