@@ -15,11 +15,14 @@ SPOKEN, MASKED, ESCAPED = (
 
 LEAVE = (
     Protection("config in the repository", (
-        Change(CONFIG, "real = Path(os.path.realpath(folder))\n    if root is not None and", "real = folder\n    if False and"),
+        Change(CONFIG, "(folder))\n    if root is not None and", "(folder))\n    if False and"),
     ), (f"{TRUSTED}::test_settings_in_the_repository_are_refused",)),
     Protection("config by a link into the repository", (
-        Change(CONFIG, "real = Path(os.path.realpath(path))", "real = path"),
+        Change(CONFIG, "real = Path(os.path.realpath(folder))", "real = folder"),
     ), ("tests/agent/test_config_elsewhere.py",)),
+    Protection("a file of settings that is a link", (
+        Change(CONFIG, "real = Path(os.path.realpath(path))", "real = path"),
+    ), ("tests/agent/test_config.py::test_a_file_that_is_a_link_into_the_repository_is_refused",)),
     Protection("trust", (
         Change(TOLD, "if found and not is_trusted(session.workspace.root):", "if False:"),
     ), (f"{TRUSTED}::test_an_untrusted_repository_is_not_listened_to",)),

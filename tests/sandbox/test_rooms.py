@@ -115,12 +115,20 @@ async def test_a_command_begins_its_session_inside(place: tuple[Sandbox, bool]) 
     assert bare or await python(box, "import os; print(os.getsid(0) > 0)") == "True\n"
 
 
+def _program(process: psutil.Process) -> str:
+    try:
+        return os.path.realpath(process.exe())
+    except psutil.NoSuchProcess:  # a command's keeper, that has just ended
+        return ""
+
+
 async def test_the_supervisor_has_three_capabilities(box: Sandbox) -> None:
     await box.workspace.run(["true"])
     [standing] = [task.result() for task in box._room.launcher._standing.values()]
     inside = psutil.Process(standing._process.pid).children(recursive=True)
-    python = os.path.realpath(own_python())
-    supervisor = min((p for p in inside if os.path.realpath(p.exe()) == python), key=lambda p: p.pid)
+    supervisor = min(
+        (p for p in inside if _program(p) == os.path.realpath(own_python())), key=lambda p: p.pid
+    )
     status = Path(f"/proc/{supervisor.pid}/status").read_text()
     held = re.findall(r"^Cap(?:Eff|Prm|Bnd):\s*(\w+)$", status, re.M)
     of_use = sum(1 << number for number in (8, 21, 24))  # CAP_SETPCAP, CAP_SYS_ADMIN, CAP_SYS_RESOURCE
