@@ -82,9 +82,13 @@ def _replace(
     place: Place, path: str, data: bytes, before: os.stat_result | None, expects: str | None
 ) -> None:
     name = f".ostro-{os.getpid()}-{os.urandom(6).hex()}"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     # A file that others may not read is at no moment one that they may.
-    fd = os.open(name, flags, 0o666 if before is None else 0o600, dir_fd=place.folder)
+    mode = 0o666 if before is None else 0o600
+    fd = _without_a_name(place.folder, mode)
+    named = fd is None
+    if fd is None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        fd = os.open(name, flags, mode, dir_fd=place.folder)
     try:
         with os.fdopen(fd, "wb") as file:
             file.write(data)
@@ -93,13 +97,25 @@ def _replace(
                 _take_over(place, path, before, file.fileno())
             # Else a crash soon after the rename could leave an empty file in place of the old one.
             os.fsync(file.fileno())
-        if expects is not None and _version(place, path) != expects:
-            raise Refused(f"{path!r} has changed since it was read; read it again.")
+            if expects is not None and _version(place, path) != expects:
+                raise Refused(f"{path!r} has changed since it was read; read it again.")
+            if not named:
+                os.link(f"/proc/self/fd/{file.fileno()}", name, dst_dir_fd=place.folder)
+                named = True
         os.rename(name, place.name, src_dir_fd=place.folder, dst_dir_fd=place.folder)
     except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(name, dir_fd=place.folder)
+        if named:
+            with contextlib.suppress(OSError):
+                os.unlink(name, dir_fd=place.folder)
         raise
+
+
+def _without_a_name(folder: int, mode: int) -> int | None:
+    """A new file in the folder, which is gone if this is killed; None where the file system has none such."""
+    try:
+        return os.open(".", os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode, dir_fd=folder)
+    except OSError:
+        return None
 
 
 def _take_over(place: Place, path: str, old: os.stat_result, new: int) -> None:

@@ -49,7 +49,7 @@ def test_swapped_between_two_steps(
         {"op": op, "path": path} for op in ("read", "write", "remove", "exists") for path in ("d", "d/f")
     ]
     requests += [{"op": "list", "path": "d", "recursive": True}, {"op": "newer", "since": 0}]
-    for call in ("open", "readlink", "stat", "rename", "unlink", "mkdir", "access"):
+    for call in ("open", "readlink", "stat", "link", "rename", "unlink", "mkdir", "access"):
         for request in requests:
             make(first)
             real, swapped = getattr(os, call), []
@@ -94,3 +94,12 @@ def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, pa
     os.close(tree.top)
     assert content in (b"", b"inside")
     assert (top / "canary").read_text() == (top / "work" / "canary").read_text() == "untouched"
+
+
+def test_a_killed_write_leaves_nothing(tree: Tree, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the moment when all of it is on the disk, the new content has no name."""
+    names: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda fd: names.extend(os.listdir(repo)))
+    file_server.write(tree, "README.md", b"new\n", None)
+    assert (repo / "README.md").read_bytes() == b"new\n"
+    assert names and sorted(names) == sorted(os.listdir(repo))
