@@ -37,6 +37,8 @@ class Finding:
 
 def doctor(*, as_json: bool = False) -> int:
     """Prints what was found; 3 where something that is needed is missing."""
+    # A sandbox over another folder takes all of PATH for the user's own.
+    os.environ["PATH"] = _path_outside_the_repository()
     findings = [_python(), _git(), asyncio.run(_sandbox()), _model(), *_engines()]
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
@@ -56,7 +58,7 @@ def _python() -> Finding:
 
 
 def _git() -> Finding:
-    program = shutil.which("git", path=_path_outside_the_repository())
+    program = shutil.which("git")
     if not program:
         return Finding("git", False, "not on PATH; install git")
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)

@@ -240,7 +240,7 @@ async def test_an_undo_that_fails_in_a_session_loses_nothing(
     (repo / "a.txt").write_text("mine\n")
     before = picture(repo)
 
-    async def fails(*_given: object) -> str:
+    async def fails(*_given: object, **_named: object) -> str:
         (repo / "a.txt").unlink()
         raise SandboxError("No restoring today.")
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from sandbox import NoSandbox, Sandbox
 from sandbox.inside.tree import Tree
+from sandbox.scratch import remove_tree
 
 from .proxying import Origin, origin
 
@@ -44,7 +45,7 @@ def make_venv(folder: Path) -> None:
 
 
 @pytest.fixture
-def repo(tmp_path: Path, home: Path) -> Path:
+def repo(tmp_path: Path, home: Path) -> Iterator[Path]:
     folder = tmp_path / "work" / "project"
     (folder / "src").mkdir(parents=True)
     (folder / "README.md").write_text("read me\n")
@@ -53,7 +54,8 @@ def repo(tmp_path: Path, home: Path) -> Path:
     git(folder, "init", "--quiet")
     git(folder, "add", "--all")
     git(folder, "commit", "--quiet", "--message", "start")
-    return folder
+    yield folder
+    remove_tree(folder)  # however deep: what pytest itself could not remove would stay for ever
 
 
 def processes() -> list[int]:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sandbox.scratch import remove_tree
+
 NOBODY = 65534
 ROOT = Path(__file__).parents[2]
 SUITES = (
@@ -44,7 +46,7 @@ def nobodys_home() -> Iterator[Path]:
     home.mkdir(mode=0o700)
     os.chown(home, NOBODY, NOBODY)
     yield home
-    shutil.rmtree(home, ignore_errors=True)
+    remove_tree(home)
 
 
 def runs(python: str) -> bool:

@@ -92,6 +92,8 @@ async def test_landlock_alone_stops_writes_to_named_pipes(
 ) -> None:
     """A mount that is read-only lets them through."""
     bubblewrap, policy = layers
+    if any(outside.is_relative_to(folder) for folder in policy.hidden):
+        pytest.skip("this user can lay a pipe in hidden folders only")
     pipe = outside.parent / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)

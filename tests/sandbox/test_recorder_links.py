@@ -23,7 +23,8 @@ def recorder(repo: Path, tmp_path: Path) -> Iterator[Recorder]:
     state.mkdir()
     place = {
         "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
-        "git_index": f"{git_dir}/index", "excludes": [], "plain": git_dir, "binary": git_dir,
+        "git_index": f"{git_dir}/index", "own_excludes": f"{git_dir}/info/exclude", "excludes": [],
+        "plain": git_dir, "binary": git_dir,
     }  # fmt: skip
     recorder = Recorder(place)
     yield recorder
