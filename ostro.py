@@ -38,9 +38,12 @@ def clean_path() -> None:
 def main() -> int:
     """Run the command line; returns the exit code."""
     clean_path()
-    from tui.command_line import main as command_line
+    try:
+        from tui.command_line import main as command_line
 
-    return command_line()
+        return command_line()
+    except KeyboardInterrupt:  # before there was anything to interrupt
+        return 130
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ Never read from a repository, nor from a folder inside one: what is at work ther
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any
@@ -106,7 +108,7 @@ def load(root: Path | None = None) -> Config:
     """The settings, all defaults where there is no file. EnvironmentProblem names file and key."""
     path = settings_file("config.toml", root)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = _content(path).decode("utf-8")
     except FileNotFoundError:
         return Config()
     except OSError as error:
@@ -121,6 +123,18 @@ def load(root: Path | None = None) -> Config:
         raise EnvironmentProblem(f"{path} is no valid TOML: it is nested too deeply.") from None
     except ValidationError as error:
         raise EnvironmentProblem(f"{path}: {_wrong(error)}.") from None
+
+
+def _content(path: Path) -> bytes:
+    """Of a file. Raises OSError for anything else: nobody may ever write to a pipe."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is no file")
+        with open(fd, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(fd)
 
 
 def _wrong(error: ValidationError) -> str:

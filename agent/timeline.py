@@ -120,7 +120,10 @@ class Timeline:
             return self.pending.to if self.pending.kind == "undo" else self.at
         before = self.points[self.at.step].before
         if before is None:
-            raise WrongUsage("Nothing is left to undo: the files are as they were when the session started.")
+            raise WrongUsage(
+                "Nothing is left to undo: the files are as they were when the session started. "
+                "`ostro sessions list` names earlier ones, for `ostro undo SESSION`."
+            )
         return self.points[before]
 
     def redo_target(self) -> Point:

@@ -192,10 +192,11 @@ async def _working(environ: Mapping[str, str], policy: Policy, scratch: Scratch)
             reason = str(problem).rstrip(".")
             continue
         if worked == {"no workspace"}:
-            raise SandboxError(
-                f"The sandbox cannot write in {policy.root}, which belongs to user id "
-                f"{policy.root.stat().st_uid}; run Ostro as that user."
-            )
+            owner = policy.root.stat().st_uid
+            do = f"which belongs to user id {owner}; run Ostro as that user"
+            if owner == os.getuid():
+                do = "which is write-protected; run `chmod u+w` on it, or look how its disk is mounted"
+            raise SandboxError(f"The sandbox cannot write in {policy.root}, {do}.")
         if not worked:
             return mechanism
         reason = next((FATAL[name] for name in FATAL if name in worked), "a layer of it does not hold")

@@ -158,7 +158,10 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
 def _headless_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="events as JSON lines on standard output")
     parser.add_argument(
-        "--output-dir", metavar="DIR", type=Path, help="write events.jsonl, result.json and patch.diff there"
+        "--output-dir",
+        metavar="DIR",
+        type=_folder,
+        help="write events.jsonl, result.json, patch.diff there",
     )
 
 
@@ -257,6 +260,8 @@ def _task(arguments: argparse.Namespace) -> dict[str, Any]:
 def _fix_command(arguments: argparse.Namespace) -> dict[str, Any]:
     if not arguments.cmd and not arguments.resume:
         raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
+    if arguments.cmd and not arguments.cmd[0]:
+        raise WrongUsage("The command's name is empty; write it after two dashes.")
     if arguments.cmd and arguments.resume:
         raise WrongUsage("--resume goes on with the command of its session; leave CMD out.")
     return {"kind": "fix", **_given(command=arguments.cmd)}
@@ -332,6 +337,12 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from tui.doctor import doctor
 
     return doctor(as_json=arguments.json)
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
 
 
 def _command(text: str) -> list[str]:

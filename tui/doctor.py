@@ -14,6 +14,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from agent.config import load, settings_file
+from agent.ending import EnvironmentProblem
 from engine.catalogue import CATALOGUE, DEFAULT_MODEL, installed, resolve
 from engine.errors import EngineError
 from engine.locations import meeting
@@ -39,7 +41,7 @@ def doctor(*, as_json: bool = False) -> int:
     """Prints what was found; 3 where something that is needed is missing."""
     # A sandbox over another folder takes all of PATH for the user's own.
     os.environ["PATH"] = _path_outside_the_repository()
-    findings = [_python(), _git(), asyncio.run(_sandbox()), _model(), *_engines()]
+    findings = [_python(), _git(), _settings(), asyncio.run(_sandbox()), _model(), *_engines()]
     if as_json:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
@@ -63,6 +65,19 @@ def _git() -> Finding:
         return Finding("git", False, "not on PATH; install git")
     said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
     return Finding("git", said.returncode == 0, f"{said.stdout.strip()} ({program})")
+
+
+def _settings() -> Finding:
+    try:
+        root = find_repository(Path(".")).root
+    except (SandboxError, OSError):
+        root = None
+    try:
+        load(root)
+        there = settings_file("config.toml", root)
+    except EnvironmentProblem as problem:
+        return Finding("settings", False, problem.reason)
+    return Finding("settings", True, f"{there}{'' if there.exists() else ' (none, so the defaults)'}")
 
 
 def _path_outside_the_repository() -> str:

@@ -31,7 +31,11 @@ class OutputFolder:
         path = path.absolute()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            return cls(path, os.open(path, _FOLDER))
+            folder = cls(path, os.open(path, _FOLDER))
+            if not os.listdir(folder._fd):
+                # In a repository it is no work of the user's: nothing to commit, or in the way of an undo.
+                folder._write(".gitignore", b"*\n")
+            return folder
         except OSError as error:
             why = "it is a link: name the folder itself" if path.is_symlink() else error.strerror
             raise EnvironmentProblem(f"--output-dir {path} cannot be made ({why}).") from error

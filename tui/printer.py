@@ -12,6 +12,7 @@ from tools.plain_text import PlainStream, plain
 
 WIDTH = 110
 OUTPUT_LINES = 12
+PATCH_LINES = 400
 """Lines of one tool result that are shown; the journal and the model have it in full."""
 SAID_ON_STDERR = ("usage", "environment", "refused", "fault")
 """Outcomes whose reason is an error message, and so no part of the report."""
@@ -120,8 +121,12 @@ class TextPrinter:
             return
         if event.patch:
             self._line("")
-            for line in plain(event.patch).splitlines():
+            lines = plain(event.patch).splitlines()
+            for line in lines[:PATCH_LINES]:
                 self._line(line, _patch_style(line))
+            if len(lines) > PATCH_LINES:
+                more = f"… and {len(lines) - PATCH_LINES} more lines"
+                self._line(f"{more}; --json and --output-dir DIR give the whole patch", "dim")
         if event.verified and self._green:
             self._line("")
             self._line(f"✓ {one_line(shlex.join(self._green.command))} passes", "green")

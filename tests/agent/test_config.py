@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from pathlib import Path
 
@@ -176,3 +177,11 @@ async def test_a_wrong_config_ends_a_run_before_it_begins(git_repo: GitRepo, fil
     file.write_text("[limits]\nsecs = 1\n")
     with pytest.raises(EnvironmentProblem, match=r"limits\.secs"):
         await run(git_repo({}), [])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder"])
+def test_what_is_no_file_holds_nothing_up(file: Path, kind: str) -> None:
+    file.unlink(missing_ok=True)
+    os.mkfifo(file) if kind == "pipe" else file.mkdir()
+    with pytest.raises(EnvironmentProblem, match="cannot be read \\(it is no file\\)"):
+        load()

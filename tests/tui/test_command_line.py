@@ -262,3 +262,17 @@ def test_a_closed_pipe_is_no_traceback():
         f"{sys.executable} {ROOT / 'ostro.py'} models list | true", shell=True, capture_output=True, text=True
     )
     assert "Traceback" not in done.stderr and "Exception" not in done.stderr
+
+
+def test_the_doctor_looks_at_the_settings(git_repo: GitRepo, tmp_path: Path) -> None:
+    (tmp_path / "ostro").mkdir()
+    (tmp_path / "ostro" / "config.toml").write_text("[limits]\nfoo = 1\n")
+    done = ostro("doctor", "--json", cwd=git_repo({}), XDG_CONFIG_HOME=str(tmp_path))
+    settings = next(finding for finding in json.loads(done.stdout) if finding["name"] == "settings")
+    assert done.returncode == 3 and not settings["ok"] and "limits.foo is no key" in settings["detail"]
+
+
+@pytest.mark.parametrize("words", [("fix", "--output-dir", "", "--", "true"), ("fix", "--", "")])
+def test_empty_words_are_wrong_usage(git_repo: GitRepo, words: tuple[str, ...]) -> None:
+    done = ostro(*words, cwd=git_repo({}))
+    assert done.returncode == 2 and "is empty" in done.stderr

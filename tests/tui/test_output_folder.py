@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -29,7 +31,9 @@ def test_links_and_pipes_that_commands_left_are_replaced(
 
     assert code == 0 and victim.read_text() == "mine\n" and (repo / "README").read_text() == "hello\n"
     assert json.loads((repo / "out" / "result.json").read_text()) == end
-    assert sorted(os.listdir(repo / "out")) == sorted(FILES)
+    assert sorted(os.listdir(repo / "out")) == sorted([".gitignore", *FILES])
+    seen = subprocess.run(["git", "status", "--porcelain", "out"], cwd=repo, capture_output=True, check=True)
+    assert seen.stdout == b"", "it would be in the way of an undo"
 
 
 def test_a_folder_that_commands_replaced_by_a_link_is_not_followed(
@@ -48,7 +52,7 @@ def test_a_folder_that_commands_replaced_by_a_link_is_not_followed(
 
 def test_a_folder_that_is_gone_is_said(tmp_path: Path):
     folder = OutputFolder.open(tmp_path / "out")
-    (tmp_path / "out").rmdir()
+    shutil.rmtree(tmp_path / "out")
     said = folder.write(FILES)
     folder.close()
 
@@ -66,4 +70,11 @@ def test_what_an_earlier_run_wrote_is_replaced(tmp_path: Path):
         folder = OutputFolder.open(tmp_path)
         assert folder.write(FILES) is None
         folder.close()
-    assert {name: (tmp_path / name).read_bytes() for name in os.listdir(tmp_path)} == FILES
+    assert {name: (tmp_path / name).read_bytes() for name in FILES} == FILES
+    assert sorted(os.listdir(tmp_path)) == sorted([".gitignore", *FILES])
+
+
+def test_a_folder_with_something_in_it_stays_as_it_is(tmp_path: Path):
+    (tmp_path / "mine").write_text("")
+    OutputFolder.open(tmp_path).close()
+    assert os.listdir(tmp_path) == ["mine"]

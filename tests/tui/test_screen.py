@@ -46,7 +46,7 @@ async def test_a_turn_streams_and_the_user_leaves(git_repo: GitRepo):
         git_repo({"a.py": "x = 1\n"}), ScriptedEngine([call("read", path="a.py"), say("It is one.")])
     )
     async with app.run_test() as pilot:
-        await until(pilot, lambda: "ready" in shown(pilot))
+        await until(pilot, lambda: "ready" in shown(pilot) and "sandbox: tier " in shown(pilot))
         assert "sandbox: tier " in shown(pilot) and ("ostro doctor" in shown(pilot)) is not (
             "not enforced: " in shown(pilot)
         )
