@@ -124,12 +124,13 @@ def _big(n: int) -> Call:
 KINDS: tuple[Callable[[int], Call], ...] = (
     lambda n: _write(f"new/{n}.txt", f"text {n}\n" * 200),
     lambda n: _edit("A = 0\n", f"A = 0\nC{n} = {n}\n"),
-    lambda n: _edit("not there", "never"),
-    lambda n: Call("read", {"path": "tracked.txt"}),
+    lambda n: _edit(f"not there {n}", "never"),
+    # Never quite the same: what is asked for three times in a row is refused.
+    lambda n: Call("read", {"path": "tracked.txt", "end": 100 + n}),
     _count,
     _count,
     _link,
-    lambda n: _shell("rm -f untracked.txt; exit 3", Step("untracked.txt", lambda was: None), exit_code=3),
+    lambda n: _shell(f"rm -f untracked.txt; : {n}; exit 3", Step("untracked.txt", lambda was: None), exit_code=3),
     _slow,
     _big,
 )  # fmt: skip
