@@ -96,6 +96,10 @@ def _count(n: int) -> Call:
     )
 
 
+def _gone(n: int) -> Call:
+    return _shell(f"rm -f untracked.txt; : {n}; exit 3", Step("untracked.txt", lambda was: None), exit_code=3)
+
+
 def _link(n: int) -> Call:
     return _shell(
         f"mkdir -p d{n} && ln -sf ../tracked.txt d{n}/link && chmod +x notes.py",
@@ -130,7 +134,7 @@ KINDS: tuple[Callable[[int], Call], ...] = (
     _count,
     _count,
     _link,
-    lambda n: _shell(f"rm -f untracked.txt; : {n}; exit 3", Step("untracked.txt", lambda was: None), exit_code=3),
+    _gone,
     _slow,
     _big,
 )  # fmt: skip
