@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sandbox.git_guard import Guarded
+from sandbox.git_guard import Guarded, head
 from sandbox.launcher import Launcher
 from sandbox.limits import Limits
 from sandbox.policy import Policy
@@ -22,7 +22,7 @@ async def configured(launcher: Launcher, policy: Policy, guarded: Iterable[Guard
     what it reads?"""
     found: set[str] = set()
     for place in guarded:
-        if not place.is_folder or not _NAMES_SOMETHING.search(_head(policy.root / place.path / "config")):
+        if not place.is_folder or not _NAMES_SOMETHING.search(head(policy.root / place.path / "config")):
             continue
         argv = ["git", "-c", "safe.directory=*", f"--git-dir={policy.root / place.path}"]
         argv += ["config", "--list", "-z", "--show-origin", "--includes"]
@@ -52,12 +52,3 @@ def _below(root: Path, path: Path) -> Iterator[str]:
     relative = os.path.relpath(os.path.normpath(path), root)
     if relative != "." and not {"..", ".git"} & set(relative.split("/")):
         yield relative
-
-
-def _head(path: Path) -> bytes:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    with os.fdopen(fd, "rb") as file:
-        return file.read(1 << 20)

@@ -175,7 +175,7 @@ def _digest(starters: Iterable[Path]) -> str:
             found = True
             seen.update(f"{place}\0{status.st_mode:o}\0".encode("utf-8", "surrogateescape"))
             if stat.S_ISREG(status.st_mode):
-                seen.update(hashlib.sha256(_head(place)).digest())
+                seen.update(hashlib.sha256(head(place)).digest())
             elif stat.S_ISLNK(status.st_mode):
                 seen.update(os.fsencode(os.readlink(place)))
     return seen.hexdigest() if found else ""
@@ -195,7 +195,7 @@ def _all_of(starter: Path) -> Iterator[Path]:
                 waiting += sorted((place / name for name in os.listdir(place)), reverse=True)
 
 
-def _head(place: Path) -> bytes:
+def head(place: Path) -> bytes:
     """As much of a file as git's would ever have; a link put in its place is not followed."""
     try:
         fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
