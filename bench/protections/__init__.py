@@ -8,7 +8,8 @@ passes has not looked. `bench.mutation_check` runs the table.
 Not in it, because no test could tell: the host name's namespace and that of control groups (without
 capabilities neither gives anything away), the demand for a user namespace (without one the supervisor refuses
 to start, see "user namespace of its own"), the sandbox's own namespace for processes (without it the
-kernel lets nobody mount a /proc), and no_new_privs (bubblewrap sets it too, and without it the kernel lets
+kernel lets nobody mount a /proc), the probe's attempt on a file outside (it tells a sandbox that is none, and
+then nothing else is tried), and no_new_privs (bubblewrap sets it too, and without it the kernel lets
 nobody without capabilities ask for Landlock or a filter).
 """
 

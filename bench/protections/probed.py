@@ -5,7 +5,7 @@ from __future__ import annotations
 from bench.protections.changing import COMMANDS, NO_PROBE, PROBE, TRIED, Change, Protection
 
 ATTEMPTS = {
-    "outside": "outside(canary)",
+    "writable mounts": "writable_mounts",
     "kernel parameters": "kernel_parameters",
     "first environment": "first_environment",
     "network": "network",
