@@ -199,7 +199,9 @@ def _known(protections: Sequence[Protection]) -> Found:
     except (OSError, ValueError):
         return {}
     now = {protection.name: fingerprint(protection) for protection in protections}
-    return {name: tuple(what) for name, what in kept.items() if what[0] == now.get(name)}
+    # An earlier version kept other things: they count as nothing.
+    rows = {name: what for name, what in kept.items() if isinstance(what, list)}
+    return {name: tuple(what) for name, what in rows.items() if what[0] == now.get(name)}
 
 
 def _keep(found: Found) -> None:
