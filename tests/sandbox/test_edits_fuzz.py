@@ -202,8 +202,8 @@ TEXTS = st.one_of(
 COMMANDS = [
     "ln -sf ../../sibling/f f", "ln -sfn ../../sibling a/b", "rm -rf a; ln -s / a", "ln -f hard a/hard2",
     "rm -f f; mkfifo f", "mv a moved; ln -s moved a", "ln -f ../../sibling/f f; ln -f ../../linked f2; true",
-    "cp -r .git/. bare; true", "mkdir -p n/.git/hooks", "[ -L f ] || chmod 0 f", "chmod -w a", "ln -sfn .git a/b",
-    "rm -rf a/b",
+    "cp -r .git/. bare; true", "mkdir -p n/.git/hooks", "[ -L f ] || chmod 0 f", "[ -L a ] || chmod -w a",
+    "ln -sfn .git a/b", "rm -rf a/b",
 ]  # fmt: skip
 
 
