@@ -63,8 +63,11 @@ models: $(VENV)/.installed
 	@$(BIN)/ostro models pull qwen2.5-coder-0.5b
 	@$(BIN)/ostro models pull qwen2.5-coder-1.5b
 
+# Most tests wait more than they compute, so two run side by side. Those that look at the whole machine, and the
+# real models, which need both cores, come after them and alone.
 test: models
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (alone or real_model)"
+	@$(BIN)/python -m pytest -m "alone or real_model"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
