@@ -102,7 +102,7 @@ class Sandbox:
                         raise NoSandbox(f"Without bubblewrap no host can be allowed alone: {HOW}.")
                     private = {**policy.environment, **launcher.mechanism.environment}
                     policy = replace(policy, environment=private)
-                named = await configured(launcher, mounted, guarded)
+                named = await configured(launcher, mounted.for_own_programs(mounted.root), guarded)
                 guarded += await asyncio.to_thread(git_guard.look, repository.root, named)
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
@@ -253,6 +253,7 @@ async def _tracked_path(launcher: Launcher, policy: Policy, toolchain: Toolchain
     if not toolchain.undecided:
         return join_path(toolchain.path)
     kept: set[str] = set()
+    policy = policy.for_own_programs(policy.root)
     for entry in toolchain.undecided:
         argv = ["git", "-c", "core.fsmonitor=false", "-c", "safe.directory=*", "ls-files", "--", "."]
         done = await launcher.run(policy, argv, cwd=Path(entry), limits=PROBE_LIMITS)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sandbox.git_guard import Guarded, head
+from sandbox.git_folders import head
+from sandbox.git_guard import Guarded
 from sandbox.launcher import Launcher
 from sandbox.limits import Limits
 from sandbox.policy import Policy

@@ -151,7 +151,7 @@ class Workspace:
         # Inside, because a path in the repository may lead anywhere by now.
         free = {self.root / path for path in found}
         held = tuple(pin for pin in self._policy.pins if free.isdisjoint((pin.path, *pin.path.parents)))
-        policy = replace(self._policy, pins=held)
+        policy = replace(self._own_policy(), pins=held)
         aside = ["/bin/sh", "-c", MOVE_ASIDE, "sh", ASIDE, *found]
         await self._room.launcher.run(policy, aside, cwd=self.root, limits=self._room.limits)
         if left := intruders(self._source, self._room.guarded):
@@ -172,9 +172,13 @@ class Workspace:
         closed = locked(self._source, self._room.guarded)
         for path in closed:  # one by one, for each leads to the next
             opening = ["chmod", "u+rwx", "--", path]
-            policy = replace(self._policy, pins=())
+            policy = replace(self._own_policy(), pins=())
             await self._room.launcher.run(policy, opening, cwd=self.root, limits=self._room.limits)
         return f"\n[opened again, because git needs it: {', '.join(closed)}]\n" if closed else ""
+
+    def _own_policy(self) -> Policy:
+        """For a program of Ostro's own in the sandbox of the commands, with less held fast than for them."""
+        return self._policy.for_own_programs(self._room.policy.root)
 
     def lend(self, name: str, content: bytes) -> Path:
         """Lays a file of Ostro's where programs inside can read it, and says where that is for them."""
