@@ -143,7 +143,7 @@ def _look(root: Path, path: str, is_git: bool) -> Guarded:
 
 
 def _actors(folder: Path) -> set[str]:
-    """What of a git folder git acts on: its starters, and what it would write through.
+    """What of a git folder git acts on: its starters, and what it would write through or wait for.
 
     Links among the objects themselves are only read; further git folders in it are looked at on their own.
     """
@@ -158,12 +158,19 @@ def _actors(folder: Path) -> set[str]:
                     if entry.is_dir(follow_symlinks=False):
                         if here != "objects/" and not (here == "" and name in _NOT_LOOKED_INTO):
                             waiting.append(f"{name}/")
-                    elif entry.is_symlink():
+                    elif entry.is_symlink() or _is_pipe(entry):
                         # What is reached through it is no more than the link itself.
                         found = {other for other in found if not other.startswith(f"{name}/")} | {name}
         except OSError:  # it has gone meanwhile
             continue
     return found
+
+
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """Whoever opens it waits for its other end, which nobody is at."""
+    return not entry.is_file(follow_symlinks=False) and stat.S_ISFIFO(
+        entry.stat(follow_symlinks=False).st_mode
+    )
 
 
 def _digest(starters: Iterable[Path]) -> str:

@@ -65,8 +65,15 @@ GUARDED = (
         Change(GUARD, '(here / "hooks").mkdir(exist_ok=True)', "pass"),
     ), (f"{ATTACKS}::test_hooks_cannot_be_made_where_there_are_none",)),
     Protection("what the configuration names", (
-        Change(BOX, "guarded += await asyncio.to_thread(git_guard.look, repository.root, named)", "pass"),
+        Change(BOX, "guarded += await asyncio.to_thread(git_guard.look, repository.root, sorted(set(named)))",
+               "pass"),
     ), (f"{GIT}::test_what_the_configuration_names_stays",)),
+    Protection("hooks that the user's own configuration names", (
+        Change(BOX, "named += users_hooks(repository.root, guarded, hooks)", "pass"),
+    ), (f"{GIT}::test_what_the_users_own_configuration_names_stays",)),
+    Protection("what the configuration names from the home folder", (
+        Change("git_configured.py", "place = os.path.expanduser(value)", "place = value"),
+    ), (f"{GIT}::test_what_is_named_from_the_home_folder_stays",)),
     Protection("git's folders are opened again", (
         Change(WORKSPACE, "for path in closed:", "for path in ():"),
     ), (f"{GIT}::test_no_command_closes_the_repository",)),
@@ -89,6 +96,9 @@ GUARDED = (
     Protection("the workspace is no git folder", (
         Change(GUARD, 'found = ["HEAD"] if is_its_own(source) else []', "found = []"),
     ), (f"{ASIDE}::test_the_workspace_itself_does_not_become_the_git_folder",)),
+    Protection("pipes in a git folder", (
+        Change(GUARD, "entry.is_symlink() or _is_pipe(entry)", "entry.is_symlink()"),
+    ), (f"{ASIDE}::test_git_waits_for_no_pipe",)),
     Protection("it is said where the workspace is one", (
         Change(GUARD, 'changed = ["."] if is_its_own(source) else []', "changed = []"),
     ), (f"{ASIDE}::test_where_nothing_is_held_it_is_said",)),

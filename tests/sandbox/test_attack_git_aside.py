@@ -148,6 +148,18 @@ async def test_no_program_of_the_workspace_is_asked_about_it(
     assert (repo / ".git" / "config").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["index", "packed-refs", "HEAD", "refs/heads/waits"])
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_git_waits_for_no_pipe(repo: Path, open_sandbox: Opener, name: str, bare: bool) -> None:
+    """Nor does Ostro, whose programs ask git."""
+    box = await open_sandbox(unsafe=bare)
+    done = await box.workspace.run(["sh", "-c", 'rm -f "$1"; mkfifo "$1"', "sh", f".git/{name}"])
+    assert (f"git would follow it: .git/{name} (a named pipe)]" in done.output) is not bare
+    asked = "timeout 2 git for-each-ref && timeout 2 git ls-files; [ $? = 124 ] && touch waited.log"
+    run(repo, asked)
+    assert (repo / "waited.log").exists() is bare
+
+
 async def test_what_lies_in_the_home_folder_changes_no_commit(repo: Path, box: Sandbox) -> None:
     """That is the commands' own, and git has names there that no setting has to name."""
     (repo / "README.md").write_text("mine\r\n", newline="")
