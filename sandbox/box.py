@@ -16,7 +16,7 @@ from sandbox.alone import LEAST_LANDLOCK, Alone
 from sandbox.bubblewrap import Bubblewrap, candidates
 from sandbox.errors import NoSandbox, SandboxError, WrongOption
 from sandbox.explain import explain
-from sandbox.git_configured import configured
+from sandbox.git_configured import configured, users_hooks
 from sandbox.history import History, library
 from sandbox.inside.confine import LEAST_VERSION, landlock_version
 from sandbox.keepsake import keep
@@ -32,6 +32,7 @@ from sandbox.supervisor import INSIDE, INSIDE_THERE
 from sandbox.tiers import FATAL, describe
 from sandbox.toolchain import Toolchain, join_path, own_python, survey
 from sandbox.unix_sockets import bound_sockets, visible
+from sandbox.user_excludes import user_setting
 from sandbox.workspace import Room, Workspace
 
 HOW = (
@@ -102,8 +103,10 @@ class Sandbox:
                         raise NoSandbox(f"Without bubblewrap no host can be allowed alone: {HOW}.")
                     private = {**policy.environment, **launcher.mechanism.environment}
                     policy = replace(policy, environment=private)
-                named = await configured(launcher, mounted, guarded)
-                guarded += await asyncio.to_thread(git_guard.look, repository.root, named)
+                named = await configured(launcher, mounted.for_own_programs(mounted.root), guarded)
+                if hooks := await asyncio.to_thread(user_setting, environ, repository.root, "core.hooksPath"):
+                    named += users_hooks(repository.root, guarded, hooks)
+                guarded += await asyncio.to_thread(git_guard.look, repository.root, sorted(set(named)))
                 path = await _tracked_path(launcher, mounted, toolchain)
                 policy = replace(policy, environment={**policy.environment, "PATH": path})
             store = Store(store_folder(repository.root), repository)
@@ -253,6 +256,7 @@ async def _tracked_path(launcher: Launcher, policy: Policy, toolchain: Toolchain
     if not toolchain.undecided:
         return join_path(toolchain.path)
     kept: set[str] = set()
+    policy = policy.for_own_programs(policy.root)
     for entry in toolchain.undecided:
         argv = ["git", "-c", "core.fsmonitor=false", "-c", "safe.directory=*", "ls-files", "--", "."]
         done = await launcher.run(policy, argv, cwd=Path(entry), limits=PROBE_LIMITS)

@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from sandbox.git_guard import Guarded, head
+from sandbox.git_folders import head
+from sandbox.git_guard import Guarded
 from sandbox.launcher import Launcher
 from sandbox.limits import Limits
 from sandbox.policy import Policy
@@ -31,6 +32,13 @@ async def configured(launcher: Launcher, policy: Policy, guarded: Iterable[Guard
     return sorted(found)
 
 
+def users_hooks(root: Path, guarded: Iterable[Guarded], folder: str) -> list[str]:
+    """Where a folder of hooks lies that the user's own configuration names, for every working tree here."""
+    marks = (root / place.path for place in guarded)
+    trees = [mark.parent for mark in marks if mark.name == ".git"]
+    return sorted({path for tree in trees for path in _below(root, tree / folder)})
+
+
 def _in_workspace(listed: bytes, root: Path, git_folder: str) -> Iterator[str]:
     """The paths that a list of settings, each with the file that it is from, leads to."""
     words = [os.fsdecode(word) for word in listed.split(b"\0")]
@@ -42,10 +50,11 @@ def _in_workspace(listed: bytes, root: Path, git_folder: str) -> Iterator[str]:
         if key == "core.worktree":
             tree = folder / value
     for origin, key, value in settings:
+        place = os.path.expanduser(value)
         if key.startswith("include") and key.endswith(".path"):
-            yield from _below(root, (root / origin).parent / value)
+            yield from _below(root, (root / origin).parent / place)
         if key == "core.hookspath" and value:
-            yield from _below(root, tree / value)
+            yield from _below(root, tree / place)
 
 
 def _below(root: Path, path: Path) -> Iterator[str]:

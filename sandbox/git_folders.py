@@ -6,6 +6,7 @@ A folder's looks say what it may be, but not what need not be looked into: a hos
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,10 @@ MOST_REPOSITORIES = 300
 MOST_FOLDERS = 300_000
 _NO_REPOSITORIES = {"objects", "refs", "logs", "hooks", "info"}
 """Of a git folder below `modules`: another submodule's may lie beside these."""
+
+_NEEDED = ("objects", "refs")
+_NAMES_SOMETHING = re.compile(rb"ref:[ \t\r\n]*refs/|[0-9a-fA-F]{40}")
+"""What git takes for the content of HEAD."""
 
 Kind = Literal["tree", "git", "modules", "worktrees"]
 """A folder of files; a git folder; one of a git folder's that holds further ones."""
@@ -71,6 +76,37 @@ def find(root: Path, kind: Kind = "tree") -> Found:
         for name, onward in _onward(kind, inside, folders):
             waiting.append((f"{below}{name}", onward))
     return found
+
+
+def is_its_own(root: Path) -> bool:
+    """Whether git, in this tree, would take the tree itself for its git folder: it looks like one, and the
+    `.git` in it is none any more, so that git looks further."""
+    looks = _looks_like_git(dict.fromkeys(os.listdir(root), False))
+    return looks and not os.path.isfile(root / ".git") and not _is_repository(root / ".git")
+
+
+def _is_repository(folder: Path) -> bool:
+    """As git has it: by the kinds of three names, and the beginning of one. What is doubtful is none."""
+    try:
+        if not all(is_folder(folder / name) and os.access(folder / name, os.X_OK) for name in _NEEDED):
+            return False
+    except PermissionError:
+        return False
+    return _NAMES_SOMETHING.match(head(folder / "HEAD")[:200]) is not None
+
+
+def head(place: Path) -> bytes:
+    """As much of a file as git's would ever have; a link put in its place is not followed."""
+    try:
+        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, 1 << 20)
+    except OSError:  # a folder
+        return b""
+    finally:
+        os.close(fd)
 
 
 def _looks_like_git(inside: dict[str, bool]) -> bool:

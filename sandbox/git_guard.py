@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from sandbox.errors import SandboxError
-from sandbox.git_folders import Kind, find, is_folder
+from sandbox.git_folders import Kind, find, head, is_folder, is_its_own
 from sandbox.policy import Pin
 
 STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes", "info/exclude")
@@ -95,9 +95,10 @@ def pins(source: Path, root: Path, guarded: Iterable[Guarded]) -> list[Pin]:
 
 
 def intruders(source: Path, guarded: Iterable[Guarded]) -> list[str]:
-    """What stands now where nothing stood and nothing is bound, relative to the workspace."""
+    """What stands now where nothing stood and nothing is bound, relative to the workspace; and HEAD, where it
+    makes a git folder of the workspace itself, in the place of a `.git` that was broken."""
     with _explained(source):
-        found = []
+        found = ["HEAD"] if is_its_own(source) else []
         for place in guarded:
             if place.is_folder:
                 new = _actors(source / place.path) - {"hooks", *place.there}
@@ -122,9 +123,10 @@ def locked(source: Path, guarded: Iterable[Guarded]) -> list[str]:
 
 
 def changed_since(source: Path, guarded: Iterable[Guarded]) -> list[str]:
-    """Git folders in which git acts on something else than it did, relative to the workspace."""
-    changed = []
+    """Git folders in which git acts on something else than it did, relative to the workspace; "." where that
+    itself would be one now."""
     with _explained(source):
+        changed = ["."] if is_its_own(source) else []
         for place in guarded:
             now = _look(source, place.path, place.is_folder)
             same = now.content == place.content and now.there <= {"hooks", *place.there}
@@ -141,7 +143,7 @@ def _look(root: Path, path: str, is_git: bool) -> Guarded:
 
 
 def _actors(folder: Path) -> set[str]:
-    """What of a git folder git acts on: its starters, and what it would write through.
+    """What of a git folder git acts on: its starters, and what it would write through or wait for.
 
     Links among the objects themselves are only read; further git folders in it are looked at on their own.
     """
@@ -156,12 +158,19 @@ def _actors(folder: Path) -> set[str]:
                     if entry.is_dir(follow_symlinks=False):
                         if here != "objects/" and not (here == "" and name in _NOT_LOOKED_INTO):
                             waiting.append(f"{name}/")
-                    elif entry.is_symlink():
+                    elif entry.is_symlink() or _is_pipe(entry):
                         # What is reached through it is no more than the link itself.
                         found = {other for other in found if not other.startswith(f"{name}/")} | {name}
         except OSError:  # it has gone meanwhile
             continue
     return found
+
+
+def _is_pipe(entry: os.DirEntry[str]) -> bool:
+    """Whoever opens it waits for its other end, which nobody is at."""
+    return not entry.is_file(follow_symlinks=False) and stat.S_ISFIFO(
+        entry.stat(follow_symlinks=False).st_mode
+    )
 
 
 def _digest(starters: Iterable[Path]) -> str:
@@ -193,16 +202,6 @@ def _all_of(starter: Path) -> Iterator[Path]:
         if is_folder(place):
             with contextlib.suppress(OSError):
                 waiting += sorted((place / name for name in os.listdir(place)), reverse=True)
-
-
-def head(place: Path) -> bytes:
-    """As much of a file as git's would ever have; a link put in its place is not followed."""
-    try:
-        fd = os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return b""
-    with os.fdopen(fd, "rb") as file:
-        return file.read(1 << 20)
 
 
 @contextlib.contextmanager

@@ -19,7 +19,7 @@ from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
 from sandbox.repository import Repository
 from sandbox.supervisor import INSIDE, INSIDE_THERE
-from sandbox.toolchain import own_python, path_outside
+from sandbox.toolchain import own_python
 
 SERVICE = "git_service.py"
 LIBRARY = ("git", "gitdb", "smmap")
@@ -149,11 +149,10 @@ def _policy(policy: Policy, repository: Repository) -> Policy:
     outside = [folder for folder in repository.outside if not folder.is_relative_to(repository.root)]
     held = [pin for folder in outside for pin in git_guard.pins(folder, folder, _git_folders(folder))]
     # A program named git in the repository would be started with more rights than its other programs have.
-    path = path_outside(policy.environment.get("PATH", os.defpath), repository.root)
+    policy = policy.for_own_programs(repository.root)
     return replace(
         policy.with_mounts(*(Mount(folder, folder, writable=True) for folder in outside)),
         pins=(*policy.pins, *held),
-        environment={**policy.environment, "PATH": path},
     )
 
 

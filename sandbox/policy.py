@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from sandbox.toolchain import Toolchain, join_path, passed_on
+from sandbox.toolchain import Toolchain, join_path, passed_on, path_outside
 
 HIDDEN = ("/tmp", "/run", "/var/tmp", "/home", "/root")
 # Home-like folders that may lie elsewhere; whoever moves them has credentials there all the same.
@@ -89,6 +89,21 @@ class Policy:
 
     def with_mounts(self, *mounts: Mount | Overlay) -> Policy:
         return replace(self, mounts=(*self.mounts, *mounts))
+
+    def for_own_programs(self, repository: Path) -> Policy:
+        """For what Ostro itself starts: on PATH no folder that a command could have put a program into.
+
+        For Ostro may be asking about what is not held fast yet, or have let go of it.
+        """
+        path = path_outside(self.environment.get("PATH", os.defpath), repository)
+        kept = join_path(entry for entry in path.split(os.pathsep) if not self._is_empty(entry))
+        return replace(self, environment={**self.environment, "PATH": kept})
+
+    def _is_empty(self, entry: str) -> bool:
+        """Whether a folder is one in memory inside, where commands write."""
+        real = Path(os.path.realpath(entry))
+        hidden = any(real.is_relative_to(folder) for folder in self.hidden)
+        return hidden and not any(real.is_relative_to(place) for place in self.readable)
 
 
 def caller_home(environ: Mapping[str, str]) -> Path:

@@ -26,7 +26,7 @@ from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
 from sandbox.repository import Repository
 from sandbox.scratch import remove_tree
-from sandbox.toolchain import own_program, path_outside, workspace_venvs
+from sandbox.toolchain import own_program, workspace_venvs
 from sandbox.user_excludes import user_excludes
 
 RECORDER = Path(__file__).with_name("recorder")
@@ -107,17 +107,14 @@ class Snapshots:
         self._root = policy.root
         self._store = store
         inside = launcher.bubblewrap is not None
-        # A program named git in the repository would be started with the store open to it.
-        path = path_outside(policy.environment.get("PATH", os.defpath), store.root)
         self._in_store = STORE_INSIDE if inside else store.folder
         self._in_index = INDEX_INSIDE if inside else index
         self._in_recorder = RECORDER_INSIDE if inside else RECORDER
         # Git folders inside are put back as they were; what could not be moved would stop it half way.
         own = policy.root / ".git"
         pins = tuple(pin for pin in policy.pins if pin.path.is_relative_to(own))
-        self.policy = replace(
-            policy, restores=True, pins=pins, environment={**policy.environment, "PATH": path}
-        ).with_mounts(
+        # A program named git in the repository would be started with the store open to it.
+        self.policy = replace(policy.for_own_programs(store.root), restores=True, pins=pins).with_mounts(
             Mount(RECORDER, self._in_recorder),
             Mount(store.folder, self._in_store, writable=True),
             # What git is told by is not for what it reads to change.

@@ -21,7 +21,7 @@ READ_WITHIN = 20.0
 
 def user_excludes(environ: Mapping[str, str], root: Path) -> bytes:
     """Empty where there is none, or where it cannot be read: git does without it then, too."""
-    place = _configured(environ, root)
+    place = user_setting(environ, root, "core.excludesFile")
     place = _usual(environ) if place is None else place
     if not os.path.isabs(place):
         return b""  # it would be looked for in the repository
@@ -39,13 +39,14 @@ def user_excludes(environ: Mapping[str, str], root: Path) -> bytes:
     return content if len(content) <= LARGEST else b""
 
 
-def _configured(environ: Mapping[str, str], root: Path) -> str | None:
+def user_setting(environ: Mapping[str, str], root: Path, name: str) -> str | None:
+    """A path in the user's own configuration; None where it names none."""
     git = shutil.which("git", path=path_outside(environ.get("PATH", os.defpath), root))
     if git is None:
         return None
     env = {k: v for k, v in environ.items() if not k.startswith("GIT_") or k == "GIT_CONFIG_GLOBAL"}
     env |= {"GIT_DIR": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C"}
-    argv = [git, "config", "--global", "--includes", "--path", "-z", "--get", "core.excludesFile"]
+    argv = [git, "config", "--global", "--includes", "--path", "-z", "--get", name]
     try:
         done = subprocess.run(
             argv, cwd="/", env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=READ_WITHIN,

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import stat
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,7 +32,7 @@ ASIDE = ".ostro-aside"
 MOVE_ASIDE = """
 for i in "$@"; do
     [ "$i" = "$1" ] && continue
-    if [ -L "$i" ]; then rm -f -- "$i"; else rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; fi
+    if [ -L "$i" ] || [ -p "$i" ]; then rm -f -- "$i"; else rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; fi
 done
 """
 
@@ -137,7 +138,7 @@ class Workspace:
     async def _without_intruders(self) -> str:
         """Renames what would make git run programs and was not there before; a line that says so.
 
-        Not deleted: the user may have made it meanwhile. Of a link, the line says all there is to it.
+        Not deleted: the user may have made it meanwhile. Of a link or a pipe, the line says all there is.
         """
         if self._room.launcher.mechanism is None:
             return ""
@@ -147,20 +148,20 @@ class Workspace:
         found = intruders(self._source, self._room.guarded)
         if not found:
             return said
-        told = {path: _link(self._source / path) for path in found}
+        told = {path: _of_no_content(self._source / path) for path in found}
         # Inside, because a path in the repository may lead anywhere by now.
         free = {self.root / path for path in found}
         held = tuple(pin for pin in self._policy.pins if free.isdisjoint((pin.path, *pin.path.parents)))
-        policy = replace(self._policy, pins=held)
+        policy = replace(self._own_policy(), pins=held)
         aside = ["/bin/sh", "-c", MOVE_ASIDE, "sh", ASIDE, *found]
         await self._room.launcher.run(policy, aside, cwd=self.root, limits=self._room.limits)
         if left := intruders(self._source, self._room.guarded):
             raise SandboxError(
                 f"A command made {left[0]}, which git would act on; remove it before you run git."
             )
-        if links := [f"{path} -> {target}" for path, target in told.items() if target]:
-            said += f"\n[removed, because git would follow it: {', '.join(links)}]\n"
-        if files := [path for path, target in told.items() if not target]:
+        if removed := [f"{path} {what}" for path, what in told.items() if what]:
+            said += f"\n[removed, because git would follow it: {', '.join(removed)}]\n"
+        if files := [path for path, what in told.items() if not what]:
             said += f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(files)}]\n"
         return said
 
@@ -172,9 +173,13 @@ class Workspace:
         closed = locked(self._source, self._room.guarded)
         for path in closed:  # one by one, for each leads to the next
             opening = ["chmod", "u+rwx", "--", path]
-            policy = replace(self._policy, pins=())
+            policy = replace(self._own_policy(), pins=())
             await self._room.launcher.run(policy, opening, cwd=self.root, limits=self._room.limits)
         return f"\n[opened again, because git needs it: {', '.join(closed)}]\n" if closed else ""
+
+    def _own_policy(self) -> Policy:
+        """For a program of Ostro's own in the sandbox of the commands, with less held fast than for them."""
+        return self._policy.for_own_programs(self._room.policy.root)
 
     def lend(self, name: str, content: bytes) -> Path:
         """Lays a file of Ostro's where programs inside can read it, and says where that is for them."""
@@ -377,10 +382,10 @@ def _stopped(done: Finished, limits: Limits) -> str:
     return ""
 
 
-def _link(path: Path) -> str:
-    """Where a symbolic link leads; "" for anything else."""
+def _of_no_content(path: Path) -> str:
+    """Where a symbolic link leads, or that it is a named pipe; "" for anything else."""
     try:
-        return os.readlink(path)
+        return "(a named pipe)" if stat.S_ISFIFO(path.lstat().st_mode) else f"-> {os.readlink(path)}"
     except OSError:
         return ""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.protections.changing import (
+    ASIDE,
     ASKED,
     ATTACKS,
     BOX,
@@ -16,6 +17,7 @@ from bench.protections.changing import (
     GIT,
     GUARD,
     LAYERS,
+    POLICY,
     ROOMS,
     SERVE,
     SERVER,
@@ -63,8 +65,15 @@ GUARDED = (
         Change(GUARD, '(here / "hooks").mkdir(exist_ok=True)', "pass"),
     ), (f"{ATTACKS}::test_hooks_cannot_be_made_where_there_are_none",)),
     Protection("what the configuration names", (
-        Change(BOX, "guarded += await asyncio.to_thread(git_guard.look, repository.root, named)", "pass"),
+        Change(BOX, "guarded += await asyncio.to_thread(git_guard.look, repository.root, sorted(set(named)))",
+               "pass"),
     ), (f"{GIT}::test_what_the_configuration_names_stays",)),
+    Protection("hooks that the user's own configuration names", (
+        Change(BOX, "named += users_hooks(repository.root, guarded, hooks)", "pass"),
+    ), (f"{GIT}::test_what_the_users_own_configuration_names_stays",)),
+    Protection("what the configuration names from the home folder", (
+        Change("git_configured.py", "place = os.path.expanduser(value)", "place = value"),
+    ), (f"{GIT}::test_what_is_named_from_the_home_folder_stays",)),
     Protection("git's folders are opened again", (
         Change(WORKSPACE, "for path in closed:", "for path in ():"),
     ), (f"{GIT}::test_no_command_closes_the_repository",)),
@@ -84,6 +93,27 @@ GUARDED = (
         Change(FOLDERS, 'is_git = kind == "git" and "HEAD" in inside',
                'is_git = "HEAD" in inside and "refs" in inside'),
     ), (f"{GIT}::test_no_looks_hide_a_repository",)),
+    Protection("the workspace is no git folder", (
+        Change(GUARD, 'found = ["HEAD"] if is_its_own(source) else []', "found = []"),
+    ), (f"{ASIDE}::test_the_workspace_itself_does_not_become_the_git_folder",)),
+    Protection("pipes in a git folder", (
+        Change(GUARD, "entry.is_symlink() or _is_pipe(entry)", "entry.is_symlink()"),
+    ), (f"{ASIDE}::test_git_waits_for_no_pipe",)),
+    Protection("it is said where the workspace is one", (
+        Change(GUARD, 'changed = ["."] if is_its_own(source) else []', "changed = []"),
+    ), (f"{ASIDE}::test_where_nothing_is_held_it_is_said",)),
+    Protection("folders are opened by a program of the system", (
+        Change(WORKSPACE, "replace(self._own_policy(), pins=())", "replace(self._policy, pins=())"),
+    ), (f"{ASIDE}::test_no_program_of_the_workspace_puts_git_in_order[chmod]",)),
+    Protection("Ostro's own PATH: no folder in memory", (
+        Change(POLICY, "if not self._is_empty(entry))", "if True)"),
+    ), (f"{ASIDE}::test_nor_does_one_of_the_home_folder",)),
+    Protection("intruders are renamed by a program of the system", (
+        Change(WORKSPACE, "replace(self._own_policy(), pins=held)", "replace(self._policy, pins=held)"),
+    ), (f"{ASIDE}::test_no_program_of_the_workspace_puts_git_in_order[mv]",)),
+    Protection("the configuration is read by a program of the system", (
+        Change(BOX, "mounted.for_own_programs(mounted.root), guarded", "mounted, guarded"),
+    ), (f"{ASIDE}::test_no_program_of_the_workspace_is_asked_about_it",)),
     Protection("Ostro in the repository", (
         Change(BOX, "            _require_apart(repository.root)\n", "            pass\n"),
     ), (f"{COMMANDS}::test_ostro_in_the_repository_is_refused",)),

@@ -91,6 +91,9 @@ ASKED_OF_GIT = (
     Protection("git service: hooks", (
         Change(GIT_SERVICE, '"core.hooksPath": "/dev/null", ', ""),
     ), (NOTHING_STARTS,)),
+    Protection("git service: no home folder", (
+        Change(GIT_SERVICE, '"HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null",', ""),
+    ), ("test_attack_git_aside.py::test_what_lies_in_the_home_folder_changes_no_commit",)),
     Protection("git service: filters", (
         Change(GIT_SERVICE, 'PROGRAMS = r"^(filter', 'PROGRAMS = r"^(no-filter'),
     ), (f"{QUIETLY}[filter]", f"{QUIETLY}[process]")),

@@ -87,6 +87,9 @@ NAMESPACES = (
         ), (NO_LANDLOCK,))
         for name in KERNEL
     ),
+    Protection("devices of the machine", (
+        Change(ROOMS, "    for name in DEVICES:\n", "    for name in ():\n"),
+    ), (f"{FURTHER}::test_devices_of_the_machine_are_taken_from_nobody",)),
 )  # fmt: skip
 
 MOUNTS = (

@@ -28,7 +28,9 @@ ENVIRONMENT = {
     "GIT_ATTR_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0",
     "GIT_LITERAL_PATHSPECS": "1", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none",
     "GIT_NO_REPLACE_OBJECTS": "1", "GIT_EDITOR": ":", "GIT_PAGER": "cat", "GIT_PYTHON_REFRESH": "quiet",
+    "HOME": "/dev/null", "XDG_CONFIG_HOME": "/dev/null",
 }  # fmt: skip
+"""The home folder is where commands write: git would take attributes and ignored names from there."""
 PROGRAMS = r"^(filter\..*\.(clean|smudge|process|required)|hook\..*\.(command|event|enabled))$"
 IN_PROGRESS = {
     "MERGE_HEAD": "merge", "rebase-merge": "rebase", "rebase-apply": "rebase",

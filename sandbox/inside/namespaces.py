@@ -27,6 +27,9 @@ from .system_calls import (
 
 KERNEL = ("sys", "sysrq-trigger", "irq", "bus", "fs")
 """What root could still change in /proc without any capability."""
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+"""The machine's own files, laid in /dev by bubblewrap: root could take them from everybody (`chmod 0`). On a
+read-only mount what is behind them is written all the same."""
 SHARED_MEMORY = "/dev/shm"
 USER_NAMESPACES = "/proc/sys/user/max_user_namespaces"
 
@@ -62,6 +65,8 @@ def furnish(pins: list[list], settings: dict[str, Any]) -> None:
     mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)
     for name in KERNEL:
         _bind(f"/proc/{name}")
+    for name in DEVICES:
+        _bind(f"/dev/{name}")
     if os.path.isdir(SHARED_MEMORY):
         size = settings["shared_memory"]
         mount("tmpfs", SHARED_MEMORY, "tmpfs", NO_SETUID | NO_DEVICES, f"mode=1777,size={size}")

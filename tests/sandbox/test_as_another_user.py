@@ -17,7 +17,8 @@ from sandbox.scratch import remove_tree
 NOBODY = 65534
 ROOT = Path(__file__).parents[2]
 SUITES = (
-    "test_attacks.py", "test_attack_kernel.py", "test_attack_planting.py", "test_attack_processes.py",
+    "test_attacks.py", "test_attack_git_aside.py", "test_attack_kernel.py", "test_attack_planting.py",
+    "test_attack_processes.py",
     "test_files.py", "test_files_raced.py", "test_git_guard.py", "test_layers.py", "test_seccomp.py",
     "test_snapshots_exact.py", "test_tier_c.py",
     "test_disk.py", "test_git_service_quiet.py", "test_memory.py", "test_proxy.py", "test_recorder_links.py",

@@ -254,6 +254,43 @@ async def test_what_the_configuration_names_stays(
     assert ((repo / place).exists() and (repo / place).read_text() == "evil\n") is bare
 
 
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_what_the_users_own_configuration_names_stays(
+    nested: Path, tmp_path: Path, open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, bare: bool
+) -> None:
+    """For all repositories at once: a folder of hooks in each."""
+    settings = tmp_path / "gitconfig"
+    settings.write_text("[core]\n\thooksPath = .githooks\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    hooks = [nested / tree / ".githooks" / "pre-commit" for tree in ("", "vendor/inner", "libs/module")]
+    for hook in hooks[:2]:
+        hook.parent.mkdir()
+        hook.write_text("")
+    box = await open_sandbox(unsafe=bare)
+    for hook in hooks:
+        script = 'mkdir -p "$(dirname "$1")"; echo evil > "$1"'
+        await box.workspace.run(["sh", "-c", script, "sh", str(hook)])
+        assert (hook.exists() and hook.read_text() == "evil\n") is bare
+
+
+@pytest.mark.parametrize("key", ["core.hooksPath", "include.path"])
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+async def test_what_is_named_from_the_home_folder_stays(
+    home: Path, open_sandbox: Opener, key: str, bare: bool
+) -> None:
+    repo = home / "project"
+    repo.mkdir()
+    git(repo, "init", "--quiet")
+    named = repo / "named" / ("pre-commit" if key == "core.hooksPath" else "settings")
+    named.parent.mkdir()
+    named.write_text("")
+    value = named.parent if key == "core.hooksPath" else named
+    git(repo, "config", key, f"~/{value.relative_to(home)}")
+    box = await open_sandbox(repo, unsafe=bare)
+    await box.workspace.run(["sh", "-c", 'echo evil > "$1"', "sh", str(named)])
+    assert (named.read_text() == "evil\n") is bare
+
+
 @pytest.mark.parametrize("closed", [".git", ".git/info", ".git/hooks", "vendor", "vendor/inner/.git"])
 async def test_no_command_closes_the_repository(nested: Path, box: Sandbox, closed: str) -> None:
     done = await box.workspace.run(["chmod", "0", closed])

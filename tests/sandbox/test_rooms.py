@@ -177,6 +177,23 @@ async def test_parts_of_proc_are_read_only(place: tuple[Sandbox, bool], part: st
     assert (flags == "0\n") is works
 
 
+DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
+
+
+@root_only
+@pytest.mark.parametrize("name", DEVICES)
+async def test_devices_of_the_machine_are_taken_from_nobody(place: tuple[Sandbox, bool], name: str) -> None:
+    """Their permissions are their owner's to change, by a mount that can be written; bare, none is tried."""
+    box, works = place
+    device = f"/dev/{name}"
+    flags = await python(box, f"import os; print(os.statvfs({device!r}).f_flag & os.ST_RDONLY)")
+    assert (flags == "0\n") is works
+    if not works:
+        mode = f"import os; os.chmod({device!r}, os.stat({device!r}).st_mode & 0o7777)"
+        assert "Read-only file system" in await python(box, mode)
+        assert "Permission" not in await shell(box, f": < {device}; : > {device}")
+
+
 async def test_ostros_own_programs_cannot_be_changed(box: Sandbox) -> None:
     await shell(box, "cd /run/ostro/inside; touch made; rm -f keeper.py; mv /run/ostro/inside /run/ostro/x")
     here = await shell(box, "cd /run/ostro/inside; ls made keeper.py")
