@@ -44,6 +44,7 @@ ASKED = "files.py"
 ALONE, FORK, COPIER, FORKS = "alone.py", "forks.py", "inside/tree_copy.py", "test_forks.py"
 
 ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_guard.py", "test_layers.py"
+OVERUSED = "test_attack_limits.py"
 COMMANDS, FILES, CALLED, TRIED = "test_commands.py", "test_files.py", "test_seccomp.py", "test_probe.py"
 ASIDE = "test_attack_git_aside.py"
 PROCESSES, APARTS, SCRATCHED = "test_attack_processes.py", "test_tier_c.py", "test_scratch.py"

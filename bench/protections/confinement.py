@@ -19,6 +19,7 @@ from bench.protections.changing import (
     LAUNCH,
     LAYERS,
     MEMORY,
+    OVERUSED,
     PROCESSES,
     ROOT_IS_ROOT,
     SHARED_PROCESSES,
@@ -32,15 +33,16 @@ from bench.protections.changing import (
 RIGHTS = (
     Protection("capabilities of the supervisor", (
         Change(WRAP, '"--cap-drop", "ALL", *', "*"),
-    ), (f"{FURTHER}::test_the_supervisor_has_three_capabilities",)),
+    ), (f"{FURTHER}::test_the_supervisor_has_three_capabilities[sandboxed]",)),
     Protection("capabilities held", (HELD,), (
-        f"{FURTHER}::test_a_started_program_has_no_capabilities", f"{ATTACKS}::test_no_capabilities",
+        f"{FURTHER}::test_a_started_program_has_no_capabilities[sandboxed]",
+        f"{ATTACKS}::test_no_capabilities[sandboxed]",
     ), (AMBIENT_KEPT,)),
     Protection("ambient capabilities", (AMBIENT_KEPT,), (
-        f"{FURTHER}::test_nothing_of_a_capability_can_be_used",
+        f"{FURTHER}::test_nothing_of_a_capability_can_be_used[sandboxed]",
     ), (HELD,)),
-    Protection("bounding set", (BOUNDING,), (f"{ATTACKS}::test_no_capabilities",)),
-    Protection("root is nobody", (ROOT_IS_ROOT,), (f"{FURTHER}::test_root_is_nobody_inside",)),
+    Protection("bounding set", (BOUNDING,), (f"{ATTACKS}::test_no_capabilities[sandboxed]",)),
+    Protection("root is nobody", (ROOT_IS_ROOT,), (f"{FURTHER}::test_root_is_nobody_inside[sandboxed]",)),
 )  # fmt: skip
 
 LANDLOCK = (
@@ -58,7 +60,7 @@ LANDLOCK = (
     ), (f"{FURTHER}::test_files_outside_cannot_be_cut_by_their_path",), (WRITABLE_ROOT,)),
     Protection("Landlock: signals", (
         Change(CONFINE, "(_SIGNALS | (", "(0 | ("),
-    ), (f"{FURTHER}::test_a_command_cannot_kill_its_keeper",), (SHARED_PROCESSES,)),
+    ), (f"{FURTHER}::test_a_command_cannot_kill_its_keeper[sandboxed]",), (SHARED_PROCESSES,)),
 )  # fmt: skip
 
 FILTERED = (
@@ -135,7 +137,7 @@ APART = (
 LIMITED = (
     *(
         Protection(f"kernel's limit: {name}", (Change(CONFINE, text, ""),), (
-            f"{FURTHER}::test_limits_of_the_kernel",
+            f"{FURTHER}::test_limits_of_the_kernel[sandboxed]",
         ))
         for name, text in {
             "file size": 'resource.RLIMIT_FSIZE: limits["file_bytes"],',
@@ -147,30 +149,30 @@ LIMITED = (
     # Not the bomb without an end: nothing would end it.
     Protection("watch: processes", (
         Change(USAGE, 'if tasks > limits["processes"]:', "if False:"),
-    ), (f"{ATTACKS}::test_bombs_are_ended[threads]",)),
+    ), (f"{OVERUSED}::test_bombs_are_ended[threads-100]",)),
     Protection("watch: memory", (
         Change(USAGE, 'if memory > limits["memory_bytes"]:', "if False:"),
-    ), (f"{ATTACKS}::test_memory_is_limited_together[90]",)),
+    ), (f"{OVERUSED}::test_memory_is_limited_together[90-256]",)),
     Protection("watch: memory that is nobody's", (
         Change(USAGE, "memory += unowned\n", "pass\n"),
     ), (
-        f"{ATTACKS}::test_shared_memory_counts_and_is_gone_afterwards",
-        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts",
+        f"{OVERUSED}::test_shared_memory_counts",
+        f"{OVERUSED}::test_memory_that_is_no_processs_own_counts",
     )),
     Protection("watch: memory of the kernel's", (
         Change(MEMORY, "found = now.get(\"MemTotal\", 0) + shared - sum(now[name] for name in KNOWN)",
                "found = shared"),
     ), (
-        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts[sockets]",
-        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts[pipes]",
-        f"{ATTACKS}::test_memory_that_is_no_processs_own_counts[empty files]",
+        f"{OVERUSED}::test_memory_that_is_no_processs_own_counts[sockets]",
+        f"{OVERUSED}::test_memory_that_is_no_processs_own_counts[pipes]",
+        f"{OVERUSED}::test_memory_that_is_no_processs_own_counts[empty files]",
     )),
     Protection("watch: what is left of the memory", (
         Change(MEMORY, '"MemAvailable", self._least) < self._least:', '"MemAvailable", 0) < 0:'),
     ), ("test_memory.py",)),
     Protection("watch: disk", (
         Change(KEEPER, "or self._disk.exceeded(disk_bytes)", ""),
-    ), (f"{ATTACKS}::test_the_disk_is_not_filled[files]",)),
+    ), (f"{OVERUSED}::test_the_disk_is_not_filled[files-100]",)),
     Protection("watch: what is left of the disk", (
         Change(DISK, "if _free(now) < least:", "if False:"),
     ), ("test_disk.py",)),
@@ -180,10 +182,10 @@ LIMITED = (
     Protection("output", (
         Change(CAPTURE, "if len(self._tail) > 2 * self._tail_room:", "if False:"),
         Change(CAPTURE, "self._tail[max(0, len(self._tail) - self._tail_room) :]", "self._tail"),
-    ), (f"{ATTACKS}::test_flood_is_bounded_and_the_rest_drained",)),
+    ), (f"{OVERUSED}::test_flood_is_bounded_and_the_rest_drained",)),
     Protection("output that is told", (
         Change(CAPTURE, " or self.total > self._limit:\n            return\n        shown",
                ":\n            return\n        shown"),
         Change(CAPTURE, "shown = data[: self._limit - self.total]", "shown = data"),
-    ), (f"{ATTACKS}::test_flood_is_bounded_and_the_rest_drained",)),
+    ), (f"{OVERUSED}::test_flood_is_bounded_and_the_rest_drained",)),
 )  # fmt: skip

@@ -60,10 +60,10 @@ GUARDED = (
     ), (f"{ATTACKS}::test_git_hooks_and_configuration_stay",)),
     Protection("pin of pointers and linked starters", (
         Change(GUARD, "made[there] = Pin(there)\n", "pass\n"),
-    ), (f"{GIT}::test_pointers_stay", f"{ATTACKS}::test_linked_hooks_are_protected_too")),
+    ), (f"{GIT}::test_pointers_stay", f"{ATTACKS}::test_linked_hooks_are_protected_too[sandboxed]")),
     Protection("hooks folder where there is none", (
         Change(GUARD, '(here / "hooks").mkdir(exist_ok=True)', "pass"),
-    ), (f"{ATTACKS}::test_hooks_cannot_be_made_where_there_are_none",)),
+    ), (f"{ATTACKS}::test_hooks_cannot_be_made_where_there_are_none[sandboxed]",)),
     Protection("what the configuration names", (
         Change(BOX, "guarded += await asyncio.to_thread(git_guard.look, repository.root, sorted(set(named)))",
                "pass"),
@@ -122,7 +122,7 @@ GUARDED = (
 FORKED = (
     Protection("fork: shared folders are those there were", (
         Change(SERVE, "if not _is(path, identity):", "if False:"),
-    ), (f"{FORKS}::test_a_sandbox_started_anew_shares_nothing_else",)),
+    ), (f"{FORKS}::test_a_sandbox_started_anew_shares_nothing_else[sandboxed]",)),
     *(
         Protection(f"fork: {name}", (Change(file, text, instead),), (f"{FORKS}::{test}",))
         for name, file, text, instead, test in (
@@ -139,7 +139,7 @@ FORKED = (
             "            # Before another command can put a link in the place of what is shared.\n"
             "            await room.launcher.stand(fork._policy)\n"
         ), ""),
-    ), (f"{FORKS}::test_what_is_shared_was_there_when_the_fork_was_made",), (
+    ), (f"{FORKS}::test_what_is_shared_was_there_when_the_fork_was_made[sandboxed]",), (
         Change(SERVE, "if not _is(path, identity):", "if False:"),
     )),
 )  # fmt: skip

@@ -20,6 +20,7 @@ from bench.protections.changing import (
     NO_LANDLOCK,
     NOT_CLEARED,
     OUTER_SESSION,
+    OVERUSED,
     POLICY,
     ROOMS,
     SCRATCH,
@@ -67,20 +68,20 @@ NAMESPACES = (
         Change(SERVE, "    no_more_user_namespaces()\n", ""),
     ), (f"{FURTHER}::test_user_namespaces_cannot_be_made",), (NO_FILTER,)),
     Protection("process namespace of a command", (SHARED_PROCESSES,), (
-        f"{FURTHER}::test_commands_do_not_see_each_other", f"{ATTACKS}::test_nothing_survives",
+        f"{FURTHER}::test_commands_do_not_see_each_other[sandboxed]", f"{ATTACKS}::test_nothing_survives",
     )),
     Protection("interprocess memory of a command", (SHARED_IPC,), (
-        f"{FURTHER}::test_shared_memory_of_one_command_is_not_the_nexts",
+        f"{FURTHER}::test_shared_memory_of_one_command_is_not_the_nexts[sandboxed]",
     )),
     Protection("mounts of a command", (
         Change(ROOMS, "unshare(NEW_PROCESSES | NEW_MOUNTS | NEW_IPC)", "unshare(NEW_PROCESSES | NEW_IPC)"),
-    ), (f"{FURTHER}::test_commands_at_once_have_rooms_of_their_own",)),
+    ), (f"{FURTHER}::test_commands_at_once_have_rooms_of_their_own[sandboxed]",)),
     Protection("/proc of a command", (
         Change(ROOMS, 'mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)', "pass"),
-    ), (f"{FURTHER}::test_commands_do_not_see_each_other",)),
+    ), (f"{FURTHER}::test_commands_do_not_see_each_other[sandboxed]",)),
     Protection("/dev/shm of a command", (
         Change(ROOMS, "if os.path.isdir(SHARED_MEMORY):", "if False:"),
-    ), (f"{ATTACKS}::test_shared_memory_counts_and_is_gone_afterwards",)),
+    ), (f"{OVERUSED}::test_shared_memory_is_gone_afterwards[sandboxed]",)),
     *(
         Protection(f"/proc/{name} read-only", (_kernel(name),), (
             f"{FURTHER}::test_parts_of_proc_are_read_only[sandboxed-/proc/{name}]",
@@ -104,13 +105,13 @@ MOUNTS = (
     ), (f"{COMMANDS}::test_programs_below_a_private_home",)),
     Protection("nothing beside Ostro's own programs", (
         Change(WRAP, '"--remount-ro", str(OWN_PLACE), ', ""),
-    ), (f"{FURTHER}::test_nothing_is_laid_beside_ostros_own_programs",), (NO_LANDLOCK,)),
+    ), (f"{FURTHER}::test_nothing_is_laid_beside_ostros_own_programs[sandboxed]",), (NO_LANDLOCK,)),
     Protection("the second view is read-only", (
         Change(ROOMS, "_bind(root, second)", "_bind(root, second, read_only=False)"),
-    ), (f"{FURTHER}::test_what_holds_the_repository_is_no_other_way_to_it",)),
+    ), (f"{FURTHER}::test_what_holds_the_repository_is_no_other_way_to_it[sandboxed]",)),
     Protection("no files in /dev", (
         Change(WRAP, '"--remount-ro", "/dev", ', ""),
-    ), (f"{ATTACKS}::test_files_in_memory_can_be_laid_nowhere_else",), (NO_LANDLOCK,)),
+    ), (f"{FURTHER}::test_files_in_memory_can_be_laid_nowhere_else[sandboxed]",), (NO_LANDLOCK,)),
     Protection("masked secrets", (
         Change(POLICY, "masked=_secrets(),", "masked=(),"),
     ), (f"{ATTACKS}::test_password_hashes_are_masked",)),
@@ -123,7 +124,7 @@ MOUNTS = (
     Protection("read-only mounts", (
         Change(WRAP, '"--bind" if mount.writable else "--ro-bind"', '"--bind"'),
     ), (
-        f"{FURTHER}::test_ostros_own_programs_cannot_be_changed",
+        f"{FURTHER}::test_ostros_own_programs_cannot_be_changed[sandboxed]",
         f"{COMMANDS}::test_what_is_lent_can_be_read_inside",
     )),
     Protection("PATH entries in the workspace", (
@@ -146,7 +147,7 @@ MOUNTS = (
     Protection("own folders: however deep", (
         Change(SCRATCH, "os.rename(inner, new, src_dir_fd=folder, dst_dir_fd=top)", "pass"),
     ), (
-        f"{SCRATCHED}::test_what_a_killed_session_left_stops_no_other",
+        f"{SCRATCHED}::test_what_a_killed_session_left_stops_no_other[sandboxed]",
     )),
     Protection("own folders: links", (
         Change(SCRATCH, "os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW |", "os.O_PATH | os.O_DIRECTORY |"),
@@ -161,30 +162,31 @@ ENVIRONMENT = (
         Change(CHAIN, 'if k in PASSED_ON or k.startswith("LC_")', ""),
     ), (f"{ATTACKS}::test_environment_is_hidden",)),
     Protection("bubblewrap is started without an environment", (SHOWN_ENVIRONMENT,), (
-        f"{ATTACKS}::test_environment_is_hidden", f"{ATTACKS}::test_first_process_has_no_environment",
+        f"{ATTACKS}::test_environment_is_hidden",
+        f"{ATTACKS}::test_first_process_has_no_environment[sandboxed]",
     ), (NO_LANDLOCK, SHARED_PROCESSES)),
     Protection("bubblewrap clears the environment", (NOT_CLEARED,), (
         f"{ATTACKS}::test_environment_is_hidden",
     ), (NO_LANDLOCK, SHOWN_ENVIRONMENT, DUMPABLE)),
     Protection("not dumpable", (DUMPABLE,), (
-        f"{FURTHER}::test_a_command_cannot_be_looked_into",
+        f"{FURTHER}::test_a_command_cannot_be_looked_into[sandboxed]",
     ), (NO_LANDLOCK,)),
 )  # fmt: skip
 
 LIFE = (
     Protection("bubblewrap dies with Ostro", (
         Change(WRAP, ', "--die-with-parent"', ""),
-    ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent",), (DEAF_SUPERVISOR, DEAF_KEEPER)),
+    ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",), (DEAF_SUPERVISOR, DEAF_KEEPER)),
     Protection("the supervisor ends with its socket", (DEAF_SUPERVISOR,), (
-        f"{ATTACKS}::test_nothing_survives_a_killed_agent",
+        f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",
     ), (Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER)),
     Protection("a keeper ends with the supervisor", (
         Change(KEEPER, "    prctl(SET_DEATH_SIGNAL, signal.SIGKILL)\n", ""),
-    ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent",), (
+    ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",), (
         Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER,
     )),
     Protection("a keeper obeys its channel", (DEAF_KEEPER,), (
-        f"{ATTACKS}::test_endless_output_ends_at_the_time_limit",
+        f"{OVERUSED}::test_endless_output_ends_at_the_time_limit",
         f"{FURTHER}::test_output_that_nobody_waits_for_ends_with_the_time",
     )),
     Protection("death signal of the first process", (
@@ -197,10 +199,10 @@ LIFE = (
         f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
     ), (OUTER_SESSION, FIRST_SESSION, COMMAND_SESSION)),
     Protection("session of the first process", (FIRST_SESSION,), (
-        f"{FURTHER}::test_a_command_begins_its_session_inside",
+        f"{FURTHER}::test_a_command_begins_its_session_inside[sandboxed]",
     ), (OUTER_SESSION, WRAPS_SESSION, COMMAND_SESSION)),
     Protection("session of the command", (COMMAND_SESSION,), (
-        f"{FURTHER}::test_a_command_begins_its_session_inside",
+        f"{FURTHER}::test_a_command_begins_its_session_inside[sandboxed]",
     ), (OUTER_SESSION, WRAPS_SESSION, FIRST_SESSION)),
     Protection("descriptors end with the command's start", (KEEPER_LEAKS,), (
         f"{ATTACKS}::test_no_inherited_file_descriptors", f"{LAYERS}::test_landlock_stops_a_folder_left_open",

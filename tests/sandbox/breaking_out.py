@@ -23,6 +23,7 @@ def call(*words):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
     return result
 """
+bare_and_sandboxed = pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
 root_only = pytest.mark.skipif(os.getuid() != 0, reason="only root could do this without a sandbox")
 
 

@@ -16,6 +16,7 @@ from sandbox import NoSandbox, Sandbox
 from sandbox.inside.tree import Tree
 from sandbox.scratch import remove_tree
 
+from .mutants import Weaker
 from .proxying import Origin, origin
 
 SECRET = "correct-horse-battery-staple"
@@ -136,6 +137,11 @@ async def place(request: pytest.FixtureRequest, open_sandbox: Opener) -> tuple[S
     """A sandbox, and whether attacks are expected to work in it."""
     bare = request.param == "bare"
     return await open_sandbox(unsafe=bare), bare
+
+
+@pytest.fixture
+def weaker(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Weaker:
+    return Weaker(monkeypatch, tmp_path)
 
 
 @pytest.fixture

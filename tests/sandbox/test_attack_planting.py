@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from sandbox import FileProblem, Sandbox
 
+from .breaking_out import bare_and_sandboxed
 from .conftest import SECRET, Opener, git
 
 MINOR = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -159,17 +162,24 @@ LINKS = {
 }
 
 
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+@bare_and_sandboxed
 @pytest.mark.parametrize("name", LINKS)
 async def test_no_planted_link_is_followed_out(
     repo: Path, home: Path, open_sandbox: Opener, name: str, bare: bool
 ) -> None:
-    """Nor without a sandbox, where the file server alone stands between."""
+    """Nor without a sandbox, where the file server alone stands between. Who opens it plainly is led out, by
+    all but the one that is there for whoever would follow it without an end."""
     box = await open_sandbox(unsafe=bare)
     secret = home / ".ssh" / "id_rsa"
     script = LINKS[name].format(secret=secret, folder=secret.parent, home=home)
     await box.workspace.run(["sh", "-c", script], seconds=20)
     assert (repo / "link").is_symlink()
+    followed = partial(subprocess.run, ["sh", "-c", "cat link || ls link/."], cwd=repo, capture_output=True)
+    plainly = (await asyncio.to_thread(followed)).stdout.decode()
+    if name == "a link to itself":
+        assert plainly == ""
+    else:
+        assert ("snapshots" if name == "the agent's own store" else SECRET) in plainly, "it does not work"
     for path in ("link", "./src/../link", "link/id_rsa", "link/snapshots"):
         for attempt in (
             box.workspace.read(path),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import platform
 import stat
@@ -13,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Sandbox
+from sandbox import Sandbox, SandboxError
 
 from .breaking_out import WORKED, breaks_out, python, root_only
 from .conftest import SECRET, Opener
+from .mutants import Weaker, without_and_with
 
 # The mark is given backwards: whoever started this program has its arguments in his own.
 FIND = """
@@ -123,8 +125,8 @@ for name in sorted(os.listdir("/proc")):
 """
 
 
-async def test_commands_see_neither_each_other_nor_the_file_server(open_sandbox: Opener) -> None:
-    box = await open_sandbox()
+async def test_commands_see_neither_each_other_nor_the_file_server(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
     await box.workspace.read("README.md")
     mark = f"97531.{os.getpid()}"
     started = asyncio.Event()
@@ -134,10 +136,13 @@ async def test_commands_see_neither_each_other_nor_the_file_server(open_sandbox:
     seen = await python(box, LIST)
     other.cancel()
     await asyncio.gather(other, return_exceptions=True)
-    assert mark not in seen and "file_server" not in seen, seen
+    assert (mark in seen) is works and ("file_server" in seen) is works, seen
 
 
 KILL_ALL = """
+import os, signal, sys
+if os.stat("/proc/self/ns/pid").st_ino == int(sys.argv[1]):
+    sys.exit("not here")
 for sent in (signal.SIGSTOP, signal.SIGKILL):
     for pid in [1, -1, os.getppid(), *range(2, 40)]:
         if pid not in (os.getpid(), 0):
@@ -149,14 +154,24 @@ print("tried")
 """
 
 
-async def test_signals_to_everybody_end_nobody_elses(open_sandbox: Opener) -> None:
-    """Without a sandbox this would end everything the user has, so it is not tried there."""
+@without_and_with
+async def test_signals_to_everybody_end_nobody_elses(
+    weaker: Weaker, open_sandbox: Opener, works: bool
+) -> None:
+    """Bare, this would end everything the user has; so it is a sandbox whose commands share a namespace."""
+    if works:
+        weaker.with_shared_processes()
     box = await open_sandbox()
     await box.workspace.write("before", b"x")
     slow = asyncio.ensure_future(box.workspace.run(["sh", "-c", "sleep 1.5; echo slept"], seconds=20))
     await asyncio.sleep(0.5)
-    await box.workspace.run(["python3", "-c", "import os, signal\n" + KILL_ALL], seconds=10)
-    assert (await slow).output == "slept\n"
+    ours = str(os.stat("/proc/self/ns/pid").st_ino)
+    with contextlib.suppress(SandboxError):
+        await box.workspace.run(["python3", "-c", KILL_ALL, ours], seconds=10)
+    slept = ""
+    with contextlib.suppress(SandboxError):
+        slept = (await slow).output
+    assert (slept != "slept\n") is works
     assert await box.workspace.read("before") == b"x"
     assert (await box.workspace.run(["echo", "on"])).output == "on\n"
 
@@ -203,9 +218,10 @@ async def test_ostro_brings_the_bit_back(box: Sandbox) -> None:
 
 
 @root_only
-async def test_no_file_gets_capabilities_or_another_owner(open_sandbox: Opener) -> None:
-    box = await open_sandbox()
-    await box.workspace.run(["sh", "-c", "cp /usr/bin/id me; chown 1 me; setcap cap_sys_admin+ep me"])
-    file = box.workspace.root / "me"
-    assert file.stat().st_uid == 0
-    assert "security.capability" not in os.listxattr(file)
+async def test_no_file_gets_capabilities_or_another_owner(place: tuple[Sandbox, bool]) -> None:
+    box, works = place
+    await box.workspace.run(["sh", "-c", "cp /usr/bin/id me; cp me mine; chown 1 mine"])
+    capable = "struct.pack('<5I', 1 << 25, 1 << 21, 0, 0, 0)"
+    await python(box, f"os.setxattr('me', 'security.capability', {capable})")
+    assert ((box.workspace.root / "mine").stat().st_uid == 1) is works
+    assert ("security.capability" in os.listxattr(box.workspace.root / "me")) is works

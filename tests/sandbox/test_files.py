@@ -1,15 +1,18 @@
-"""Reading, writing, listing and removing through the file server, and what it refuses."""
+"""Reading, writing, listing and removing through the file server, and what it refuses: what tools that take a
+path as it is (`naive.py`) fall for."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,7 @@ from sandbox import FileProblem, Limits, Sandbox, SandboxError, version
 from sandbox.inside import file_server
 from sandbox.inside.tree import Tree, is_git_name
 
+from . import naive
 from .conftest import SECRET, Opener, git
 
 
@@ -51,17 +55,20 @@ async def test_new_files_follow_the_umask(box: Sandbox, repo: Path) -> None:
     assert (repo / "fresh.txt").stat().st_mode & 0o777 == 0o640
 
 
-LEAVING = ["../x", "src/../../x", "/etc/passwd", "src/../../../../../../etc/passwd", "a\0b"]
+LEAVING = ["../x", "src/../../x", "/etc/passwd", f"src/{'../' * 30}etc/passwd"]
 
 
-@pytest.mark.parametrize("path", LEAVING)
+@pytest.mark.parametrize("path", [*LEAVING, "a\0b"])
 async def test_paths_cannot_leave(box: Sandbox, repo: Path, path: str) -> None:
+    (repo.parent / "x").write_text("untouched")
+    if path in LEAVING:
+        assert (repo / path).read_text()
     for attempt in (box.workspace.read, box.workspace.exists, box.workspace.remove, box.workspace.listing):
         with pytest.raises(FileProblem):
             await attempt(path)
     with pytest.raises(FileProblem):
         await box.workspace.write(path, b"x")
-    assert not (repo.parent / "x").exists()
+    assert (repo.parent / "x").read_text() == "untouched"
 
 
 async def test_links_that_leave_are_refused(box: Sandbox, repo: Path, home: Path, tmp_path: Path) -> None:
@@ -71,6 +78,10 @@ async def test_links_that_leave_are_refused(box: Sandbox, repo: Path, home: Path
     (repo / "up").symlink_to("../..")
     (repo / "file").symlink_to(target)
     (repo / "loop").symlink_to("loop")
+    assert (repo / "key").read_text() == SECRET and (repo / "up" / "target").read_text() == "untouched"
+    naive.write(repo / "file")
+    assert target.read_text() == "evil"
+    target.write_text("untouched")
     for path in ("key", "up/target", "file", "loop"):
         with pytest.raises(FileProblem) as problem:
             await box.workspace.read(path)
@@ -95,6 +106,9 @@ async def test_links_inside_are_followed(box: Sandbox, repo: Path) -> None:
 
 async def test_special_files_are_refused(box: Sandbox, repo: Path) -> None:
     os.mkfifo(repo / "pipe")
+    waits = partial(subprocess.run, ["cat", repo / "pipe"], timeout=0.3)
+    with pytest.raises(subprocess.TimeoutExpired):
+        await asyncio.to_thread(waits)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(repo / "s"))
         for path in ("pipe", "s", "src"):
@@ -110,6 +124,9 @@ async def test_hard_links_are_not_written_through(box: Sandbox, repo: Path, tmp_
     outside = tmp_path / "outside"
     outside.write_text("untouched")
     os.link(outside, repo / "linked")
+    naive.write(repo / "linked")
+    assert outside.read_text() == "evil"
+    outside.write_text("untouched")
     with pytest.raises(FileProblem, match="hard links"):
         await box.workspace.write("linked", b"changed")
     assert outside.read_text() == "untouched"
@@ -118,11 +135,21 @@ async def test_hard_links_are_not_written_through(box: Sandbox, repo: Path, tmp_
 @pytest.mark.parametrize(
     "path", [".git/config", ".git/hooks/pre-commit", "src/../.git/config", ".GIT/x", "sub/.git/x"]
 )
-async def test_git_folders_are_not_written(box: Sandbox, path: str) -> None:
+async def test_git_folders_are_not_written(box: Sandbox, another: Path, path: str) -> None:
+    naive.write(another / path)
+    assert (another / path).read_text() == "evil"
     with pytest.raises(FileProblem, match="git"):
         await box.workspace.write(path, b"x")
     with pytest.raises(FileProblem, match="git"):
         await box.workspace.remove(path)
+
+
+@pytest.fixture
+def another(repo: Path) -> Path:
+    """The same repository in another folder."""
+    folder = repo.parent / "another"
+    shutil.copytree(repo, folder, symlinks=True)
+    return folder
 
 
 GIT_NAMES = (
@@ -139,8 +166,13 @@ GIT_NAMES = (
 
 
 @pytest.mark.parametrize("name", GIT_NAMES)
-async def test_no_file_system_takes_a_written_name_for_git(box: Sandbox, repo: Path, name: str) -> None:
+async def test_no_file_system_takes_a_written_name_for_git(
+    box: Sandbox, repo: Path, another: Path, name: str
+) -> None:
+    """Not each of these names is `.git` to the file system here; it could be made, for one where it is."""
     before = sorted(os.listdir(repo))
+    naive.write(another / "new" / name / "config")
+    assert name in os.listdir(another / "new")
     for path in (name, f"{name}/hooks/pre-commit", f"new/{name}/config"):
         with pytest.raises(FileProblem, match="git's own"):
             await box.workspace.write(path, b"x")
@@ -162,6 +194,10 @@ async def test_a_repository_without_a_git_folder_is_not_written(
     """A command that makes one of these finds it removed; the file tools had no such look afterwards."""
     git(repo, "init", "--quiet", "--bare", "vendor/bare")
     (repo / "way").symlink_to("vendor/bare")
+    another = repo.parent / "another"
+    shutil.copytree(repo, another, symlinks=True)
+    naive.write(another / "way" / starter)
+    assert (another / "vendor" / "bare" / starter).read_text() == "evil"
     box = await open_sandbox()
     for path in (f"vendor/bare/{starter}", f"way/{starter}"):
         with pytest.raises(FileProblem, match="git's own"):
@@ -170,16 +206,23 @@ async def test_a_repository_without_a_git_folder_is_not_written(
             await box.workspace.remove(path)
 
 
-async def test_git_folder_through_a_link_is_not_written(box: Sandbox, repo: Path) -> None:
+async def test_git_folder_through_a_link_is_not_written(box: Sandbox, repo: Path, another: Path) -> None:
     (repo / "way").symlink_to(".git")
+    (another / "way").symlink_to(".git")
+    naive.write(another / "way" / "description")
+    assert (another / ".git" / "description").read_text() == "evil"
     with pytest.raises(FileProblem, match="git"):
         await box.workspace.write("way/description", b"x")
 
 
-async def test_a_write_protected_file_stays(box: Sandbox, repo: Path) -> None:
-    (repo / "README.md").chmod(0o444)
+async def test_a_write_protected_file_stays(box: Sandbox, repo: Path, another: Path) -> None:
+    for tree in (repo, another):
+        (tree / "README.md").chmod(0o444)
+    naive.replace(another / "README.md")
+    assert (another / "README.md").read_text() == "evil"
     with pytest.raises(FileProblem, match="write-protected"):
         await box.workspace.write("README.md", b"changed")
+    assert (repo / "README.md").read_text() == "read me\n"
 
 
 async def test_one_sentence_for_each_mistake(box: Sandbox) -> None:
@@ -257,6 +300,10 @@ def test_a_private_file_is_never_open_to_others(
     monkeypatch.setattr(os, "fchmod", lambda fd, mode: (modes.append(os.fstat(fd).st_mode), real(fd, mode)))
     (repo / "key").write_text("old")
     (repo / "key").chmod(0o640)
+    umask = os.umask(0o022)
+    naive.write(repo / "new")  # the first step of replacing
+    os.umask(umask)
+    assert (repo / "new").stat().st_mode & 0o777 == 0o644
     assert "refused" not in file_server.answer(tree, {"op": "write", "path": "key"}, b"new")[0]
     assert [mode & 0o777 for mode in modes] == [0o600]
     assert (repo / "key").stat().st_mode & 0o777 == 0o640
@@ -265,6 +312,8 @@ def test_a_private_file_is_never_open_to_others(
 def test_new_content_does_not_run_as_somebody_else(tree: Tree, repo: Path) -> None:
     (repo / "tool").write_text("#!/bin/sh\n")
     (repo / "tool").chmod(0o6755)
+    naive.replace(repo / "tool")
+    assert (repo / "tool").stat().st_mode & 0o7777 == 0o6755
     file_server.answer(tree, {"op": "write", "path": "tool"}, b"#!/bin/sh\necho\n")
     assert (repo / "tool").stat().st_mode & 0o7777 == 0o755
 
@@ -289,6 +338,10 @@ async def test_somebody_elses_file_does_not_become_ours(box: Sandbox, repo: Path
         (repo / "all" / name).write_text("old")
         (repo / "all" / name).chmod(mode)
         os.chown(repo / "all" / name, 12345, 12345)
+        shutil.copy(repo / "all" / name, repo / "copied")
+        os.chown(repo / "copied", 12345, 12345)
+        naive.replace(repo / "copied")
+        assert (repo / "copied").stat().st_uid == 0
         with pytest.raises(FileProblem, match=r"write-protected|belongs to another user"):
             await box.workspace.write(f"all/{name}", b"new")
         assert (repo / "all" / name).read_text() == "old"
@@ -309,6 +362,8 @@ def test_an_access_list_is_kept(tree: Tree, repo: Path) -> None:
     file_server.answer(tree, {"op": "write", "path": "listed"}, b"new")
     assert file.read_bytes() == b"new"
     assert os.getxattr(file, file_server.ACCESS_LIST) == listed
+    naive.replace(file)
+    assert file_server.ACCESS_LIST not in os.listxattr(file)
 
 
 async def test_what_changed_meanwhile_stays(box: Sandbox, repo: Path) -> None:
@@ -381,6 +436,8 @@ def test_a_bottomless_folder_ends_no_server(tree: Tree, tmp_path: Path) -> None:
         os.close(bottom)
         bottom = further
     os.close(bottom)
+    with pytest.raises((RecursionError, OSError)):
+        naive.count(tree.root)
     listed, _ = file_server.answer(tree, {"op": "list", "path": ".", "recursive": True}, b"")
     assert len(listed["entries"]) > 100
     changed, _ = file_server.answer(tree, {"op": "newer", "since": 0}, b"")
@@ -446,6 +503,15 @@ async def test_an_answer_that_none_of_ours_gives_is_not_read(
             await box.workspace.read("README.md")
         assert box.workspace._files._service is None
     assert await box.workspace.read("README.md") == b"read me\n"
+
+
+async def test_a_reader_without_a_bound_waits_for_it(box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    argv = [os.path.realpath(sys.executable), "-c", SAYS.format(first="2 99999999999\n{}")]
+    monkeypatch.setattr("sandbox.files.own_program", lambda *_: argv)
+    monkeypatch.setattr("sandbox.files.LARGEST", 1 << 60)
+    monkeypatch.setattr("sandbox.files.ANSWER_WITHIN", 1.0)
+    with pytest.raises(FileProblem, match="did not answer"):
+        await box.workspace.read("README.md")
 
 
 async def test_a_limit_on_commands_leaves_the_tools_theirs(open_sandbox: Opener, repo: Path) -> None:

@@ -13,6 +13,30 @@ from hypothesis import strategies as st
 from sandbox.inside import file_server
 from sandbox.inside.tree import Tree
 
+from . import naive
+
+
+def swap(place: Path, outside: Path) -> None:
+    shutil.rmtree(place)
+    place.symlink_to(outside)
+
+
+@pytest.mark.parametrize("op", ["read", "write", "remove"])
+def test_a_check_and_then_a_path_leads_out(repo: Path, tmp_path: Path, op: str) -> None:
+    """Bare: what is swapped between the two steps that a plain tool takes."""
+    outside, place = tmp_path / "outside", repo / "d"
+    for folder in (outside, place):
+        folder.mkdir()
+        (folder / "f").write_text("untouched" if folder == outside else "inside")
+    acts = {"read": lambda path: Path(path).read_text(), "write": lambda path: naive.write(Path(path)),
+            "remove": os.unlink}  # fmt: skip
+    found = naive.checked(repo, "d/f", acts[op], lambda: swap(place, outside))
+    after = (outside / "f").read_text() if (outside / "f").exists() else None
+    assert (found, after) == {
+        "read": ("untouched", "untouched"), "write": (None, "evil"), "remove": (None, None)
+    }[op]  # fmt: skip
+
+
 SWAPPED = ("folder", "link out", "link in", "fifo", "file", "gone")
 
 
@@ -74,11 +98,17 @@ def test_swapped_between_two_steps(
 PARTS = st.sampled_from(["..", ".", "src", "up", "in", "calc.py", "", "canary", "work", "project"])
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(parts=st.lists(PARTS, min_size=1, max_size=7))
-def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
-    """The server's walk alone, without the sandbox around it."""
-    top = tmp_path_factory.getbasetemp() / "walk"
+LEADS_OUT = (["..", "canary"], ["up", "canary"], ["in", "..", "..", "canary"], ["up", "..", "canary"])
+
+
+@pytest.mark.parametrize("parts", LEADS_OUT)
+def test_some_of_these_paths_lead_to_a_canary(tmp_path: Path, parts: list[str]) -> None:
+    root = walk(tmp_path)
+    assert (root / "/".join(parts)).read_text() == "untouched"
+
+
+def walk(top: Path) -> Path:
+    """A tree with links in it, and a file above that is to stay as it is."""
     root = top / "work" / "project"
     if not root.exists():
         (root / "src").mkdir(parents=True)
@@ -87,7 +117,15 @@ def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, pa
         (root / "in").symlink_to("src/../src")
         for folder in (top, top / "work"):
             (folder / "canary").write_text("untouched")
-    tree = Tree(str(root))
+    return root
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(parts=st.lists(PARTS, min_size=1, max_size=7))
+def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, parts: list[str]) -> None:
+    """The server's walk alone, without the sandbox around it."""
+    top = tmp_path_factory.getbasetemp() / "walk"
+    tree = Tree(str(walk(top)))
     path = "/".join(parts)
     _, content = file_server.answer(tree, {"op": "read", "path": path}, b"")
     file_server.answer(tree, {"op": "write", "path": path}, b"inside")
@@ -99,6 +137,13 @@ def test_no_path_reaches_the_canary(tmp_path_factory: pytest.TempPathFactory, pa
 def test_a_killed_write_leaves_nothing(tree: Tree, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the moment when all of it is on the disk, the new content has no name."""
     names: list[str] = []
+    before = os.listdir(repo)
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", lambda *_: names.extend(os.listdir(repo)))
+        naive.replace(repo / "README.md")
+    assert set(names) - set(before) == {"README.md.new"}
+    (repo / "README.md.new").unlink()
+    names.clear()
     monkeypatch.setattr(os, "fsync", lambda fd: names.extend(os.listdir(repo)))
     file_server.write(tree, "README.md", b"new\n", None)
     assert (repo / "README.md").read_bytes() == b"new\n"

@@ -7,16 +7,21 @@ import fcntl
 import filecmp
 import itertools
 import os
+import shutil
 import threading
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Sandbox, SandboxError, Workspace
+from sandbox import Limits, Sandbox, SandboxError, Workspace, forks
 from sandbox.inside.tree_copy import SHARE_BLOCKS
+from sandbox.launcher import Launcher
 from sandbox.scratch import remove_tree
 
 from .conftest import SECRET, Opener, make_venv, python, shell
+from .mutants import Weaker, without_and_with
 
 
 @pytest.fixture(params=["overlay", "copy"])
@@ -27,7 +32,7 @@ def how(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     return request.param
 
 
-async def no_overlay(_workspace: Workspace) -> None:
+async def no_overlay(*_words: object) -> None:
     return None
 
 
@@ -73,41 +78,74 @@ async def test_fork_has_the_environments(repo: Path, open_sandbox: Opener, how: 
     )
 
 
+Sharing = Callable[[], Awaitable[tuple[Sandbox, Workspace]]]
+
+
 @pytest.fixture
-async def sharing(repo: Path, box: Sandbox, monkeypatch: pytest.MonkeyPatch) -> Workspace:
-    """A fork whose environment is the workspace's own."""
+def sharing(repo: Path, open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch) -> Sharing:
+    """Opens a sandbox with a fork whose environment is the workspace's own."""
     monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
     (repo / "node_modules" / "left-pad").mkdir(parents=True)
-    return await box.workspace.fork()
+
+    async def opened() -> tuple[Sandbox, Workspace]:
+        box = await open_sandbox()
+        return box, await box.workspace.fork()
+
+    return opened
 
 
+NOT_COMPARED = "if not _is(path, identity):", "if False:"
 SWAP = 'mv node_modules elsewhere; ln -s "$1"/.ssh node_modules'
 
 
+@without_and_with
 async def test_what_is_shared_was_there_when_the_fork_was_made(
-    box: Sandbox, sharing: Workspace, home: Path
+    weaker: Weaker, sharing: Sharing, home: Path, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
+    if works:
+        weaker.without("serve.py", *NOT_COMPARED)
+        monkeypatch.setattr(Launcher, "stand", no_overlay)
+    box, fork = await sharing()
     await shell(box, SWAP, str(home))
-    seen = await sharing.run(["ls", "node_modules"])
-    assert seen.output == "left-pad\n"
+    seen = await fork.run(["ls", "node_modules"])
+    assert seen.output == ("id_rsa\n" if works else "left-pad\n")
 
 
+@without_and_with
 async def test_a_sandbox_started_anew_shares_nothing_else(
-    box: Sandbox, sharing: Workspace, home: Path
+    weaker: Weaker, sharing: Sharing, home: Path, works: bool
 ) -> None:
+    if works:
+        weaker.without("serve.py", *NOT_COMPARED)
+    box, fork = await sharing()
     await shell(box, SWAP, str(home))
-    await sharing.close()  # as where its sandbox has died
+    await fork.close()  # as where its sandbox has died
     try:
-        output = (await sharing.run(["sh", "-c", "ls node_modules; cat node_modules/*"])).output
+        output = (await fork.run(["sh", "-c", "ls node_modules; cat node_modules/*"])).output
     except SandboxError as problem:
         output = str(problem)
-    assert SECRET not in output
-    assert "node_modules was replaced meanwhile" in output
+    assert (SECRET in output) is works
+    assert ("node_modules was replaced meanwhile" in output) is not works
 
 
-async def test_a_sandbox_started_anew_has_the_same_shared_folders(sharing: Workspace) -> None:
-    await sharing.close()
-    assert (await sharing.run(["ls", "node_modules"])).output == "left-pad\n"
+@pytest.mark.parametrize("shared", ["node_modules", ".git"])
+@without_and_with
+async def test_what_is_shared_is_not_written(
+    repo: Path, sharing: Sharing, monkeypatch: pytest.MonkeyPatch, shared: str, works: bool
+) -> None:
+    monkeypatch.setattr("sandbox.forks.LARGEST_GIT", 100)
+    real = forks.shared
+    if works:
+        monkeypatch.setattr(forks, "shared", lambda *of: [replace(one, writable=True) for one in real(*of)])
+    _box, fork = await sharing()
+    await fork.run(["touch", f"{shared}/made"])
+    assert (repo / shared / "made").exists() is works
+
+
+async def test_a_sandbox_started_anew_has_the_same_shared_folders(sharing: Sharing) -> None:
+    _box, fork = await sharing()
+    await fork.close()
+    assert (await fork.run(["ls", "node_modules"])).output == "left-pad\n"
 
 
 async def test_permissions_and_holes_are_copied(
@@ -124,6 +162,8 @@ async def test_permissions_and_holes_are_copied(
             file.seek(at)
             file.write(b"x" * 5000)
         file.truncate(200 << 20)
+    shutil.copy2(repo / "a", repo / "plainly")
+    assert (repo / "plainly").stat().st_mode & 0o7777 == 0o4755
     fork = await box.workspace.fork()
     for name, mode in modes.items():
         copied = (fork._source / name).stat()
@@ -157,6 +197,9 @@ async def test_a_copy_takes_no_more_of_the_disk_than_a_command(
     with pytest.raises(SandboxError, match="copied: more than 50 MiB of the disk were gone"):
         await box.workspace.fork()
     assert not list(box._room.scratch.path.glob("fork-*"))
+    box = await open_sandbox(limits=Limits(disk_bytes=1 << 30))
+    fork = await box.workspace.fork()
+    assert (fork._source / "large").stat().st_size == 400 << 20, "so it would have gone on"
 
 
 async def test_folders_too_deep_to_copy_are_said(
@@ -165,12 +208,16 @@ async def test_folders_too_deep_to_copy_are_said(
     monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
     program = "import os\nfor _ in range(1500): os.mkdir('d'); os.chdir('d')"
     assert await python(box, program) == ""
+    with pytest.raises((RecursionError, OSError)):
+        shutil.copytree(repo / "d", repo.parent / "plainly")
+    remove_tree(repo.parent / "plainly")
     with pytest.raises(SandboxError, match="copied: its folders lie too deep within each other"):
         await box.workspace.fork()
     remove_tree(repo / "d")
 
 
 async def test_large_git_folder_is_shared(box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Workspace, "_overlaid", no_overlay)
     monkeypatch.setattr("sandbox.forks.LARGEST_GIT", 100)
     fork = await box.workspace.fork()
     done = await fork.run(["sh", "-c", "git log --oneline; touch .git/x; mv .git y"])
@@ -242,11 +289,26 @@ async def test_without_overlays_a_fork_is_a_copy(
     assert (repo / "README.md").read_text() == "read me\n"
 
 
-async def test_a_fork_is_as_closed_as_the_workspace(box: Sandbox, repo: Path, how: str) -> None:
+CLOSED = """
+echo x > "$1"; echo '[core] fsmonitor=x' >> .git/config; mv .git y; ls .git/commondir*"""
+
+
+async def test_a_fork_is_open_without_a_sandbox(open_sandbox: Opener, outside: Path) -> None:
+    fork = await (await open_sandbox(unsafe=True)).workspace.fork()
+    await fork.run(["sh", "-c", f"echo ../evil > .git/commondir; {CLOSED}", "sh", str(outside)])
+    assert outside.read_text() == "x\n"
+    moved = fork._source / "y"
+    assert "fsmonitor" in (moved / "config").read_text() and (moved / "commondir").exists()
+
+
+async def test_a_fork_is_as_closed_as_the_workspace(
+    box: Sandbox, repo: Path, outside: Path, how: str
+) -> None:
     fork = await box.workspace.fork()
-    script = "echo x > /etc/made; echo '[core] fsmonitor=x' >> .git/config; mv .git y; ls .git/commondir*"
-    done = await fork.run(["sh", "-c", f"echo ../evil > .git/commondir; {script}"])
-    assert done.output.count("Read-only file system") == 2
+    script = f"echo ../evil > .git/commondir; {CLOSED}"
+    done = await fork.run(["sh", "-c", script, "sh", str(outside)])
+    assert outside.read_text() == "untouched"
+    assert done.output.count("Read-only file system") + done.output.count("nonexistent directory") == 2
     assert "Device or resource busy" in done.output
     assert "renamed to *.ostro-aside" in done.output
     assert (await fork.run(["ls", ".git/commondir"])).exit_code != 0

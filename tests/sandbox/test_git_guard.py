@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+import stat
 import subprocess
 from functools import partial
 from pathlib import Path, PurePath
@@ -13,6 +14,7 @@ import pytest
 
 from sandbox import FileProblem, Sandbox, SandboxError, git_folders, git_guard
 
+from .breaking_out import bare_and_sandboxed
 from .conftest import Opener, git
 
 
@@ -79,7 +81,7 @@ def starters(repo: Path, folder: str) -> dict[str, bytes | str]:
 
 @pytest.mark.parametrize("folder", GIT_FOLDERS)
 @pytest.mark.parametrize("attack", ATTACKS)
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+@bare_and_sandboxed
 async def test_nothing_makes_git_run_programs(
     nested: Path, open_sandbox: Opener, folder: str, attack: str, bare: bool
 ) -> None:
@@ -90,7 +92,7 @@ async def test_nothing_makes_git_run_programs(
 
 
 @pytest.mark.parametrize("folder", [folder for folder in GIT_FOLDERS if "/" in folder])
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+@bare_and_sandboxed
 async def test_no_folder_above_is_moved_away(
     nested: Path, open_sandbox: Opener, folder: str, bare: bool
 ) -> None:
@@ -118,7 +120,7 @@ WRITTEN_THROUGH = {
 
 
 @pytest.mark.parametrize("name", WRITTEN_THROUGH)
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+@bare_and_sandboxed
 async def test_no_link_leads_the_users_git_out(
     repo: Path, outside: Path, open_sandbox: Opener, name: str, bare: bool
 ) -> None:
@@ -140,12 +142,17 @@ async def test_no_link_leads_the_users_git_out(
 
 
 @pytest.mark.parametrize("pointer", ["libs/module/.git", "trees/linked/.git"])
-async def test_pointers_stay(nested: Path, box: Sandbox, pointer: str) -> None:
+@pytest.mark.parametrize(
+    "script", ["echo 'gitdir: /tmp/evil' > {0}", "rm -f {0}; echo evil > {0}", "mv {0} x; echo evil > {0}"]
+)
+@bare_and_sandboxed
+async def test_pointers_stay(
+    nested: Path, open_sandbox: Opener, script: str, pointer: str, bare: bool
+) -> None:
     before = (nested / pointer).read_bytes()
-    await box.workspace.run(
-        ["sh", "-c", f"echo 'gitdir: /tmp/evil' > {pointer}; rm -f {pointer}; mv {pointer} x"]
-    )
-    assert (nested / pointer).read_bytes() == before
+    box = await open_sandbox(unsafe=bare)
+    await box.workspace.run(["sh", "-c", script.format(pointer)])
+    assert ((nested / pointer).read_bytes() != before) is bare
 
 
 async def test_what_was_removed_is_said(nested: Path, box: Sandbox) -> None:
@@ -183,13 +190,16 @@ LOOKS = {
 
 
 @pytest.mark.parametrize("look", LOOKS)
-async def test_no_looks_hide_a_repository(nested: Path, open_sandbox: Opener, look: str) -> None:
+@bare_and_sandboxed
+async def test_no_looks_hide_a_repository(nested: Path, open_sandbox: Opener, look: str, bare: bool) -> None:
     await asyncio.to_thread(partial(subprocess.run, ["sh", "-ec", LOOKS[look]], cwd=nested, check=True))
     [inner] = nested.rglob("inner/.git")
-    box = await open_sandbox()
+    box = await open_sandbox(unsafe=bare)
     for folder in (nested / ".git", inner):
+        before = (folder / "config").read_bytes()
         await box.workspace.run(["sh", "-c", f"echo x > {folder}/hooks/pre-commit; echo >> {folder}/config"])
-        assert not (folder / "hooks" / "pre-commit").exists()
+        assert (folder / "hooks" / "pre-commit").exists() is bare
+        assert ((folder / "config").read_bytes() != before) is bare
 
 
 async def test_a_folder_of_any_name_is_no_git_folder(repo: Path, open_sandbox: Opener) -> None:
@@ -237,7 +247,7 @@ SETTINGS = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-@pytest.mark.parametrize("bare", [True, False], ids=["bare", "sandboxed"])
+@bare_and_sandboxed
 async def test_what_the_configuration_names_stays(
     repo: Path, open_sandbox: Opener, name: str, bare: bool
 ) -> None:
@@ -291,10 +301,22 @@ async def test_what_is_named_from_the_home_folder_stays(
     assert (named.read_text() == "evil\n") is bare
 
 
-@pytest.mark.parametrize("closed", [".git", ".git/info", ".git/hooks", "vendor", "vendor/inner/.git"])
+CLOSED = [".git", ".git/info", ".git/hooks", "vendor", "vendor/inner/.git"]
+
+
+@pytest.mark.parametrize("closed", CLOSED)
+async def test_a_command_can_close_the_repository(nested: Path, open_sandbox: Opener, closed: str) -> None:
+    """Bare: and nobody opens it again. (As root it can be looked into all the same.)"""
+    box = await open_sandbox(unsafe=True)
+    await box.workspace.run(["chmod", "0", closed])
+    assert stat.S_IMODE((nested / closed).stat().st_mode) == 0
+
+
+@pytest.mark.parametrize("closed", CLOSED)
 async def test_no_command_closes_the_repository(nested: Path, box: Sandbox, closed: str) -> None:
     done = await box.workspace.run(["chmod", "0", closed])
     assert "opened again, because git needs it" in done.output or done.exit_code != 0
+    assert stat.S_IMODE((nested / closed).stat().st_mode) & stat.S_IRWXU == stat.S_IRWXU
     try:
         done = await box.workspace.run(["sh", "-c", "echo >> .git/config; echo on"])
     except SandboxError as problem:
@@ -314,11 +336,13 @@ async def test_without_a_sandbox_nothing_is_called_new(nested: Path, open_sandbo
     assert await (await open_sandbox(unsafe=True)).new_repositories() == []
 
 
-async def test_forks_are_guarded_too(nested: Path, box: Sandbox) -> None:
+@bare_and_sandboxed
+async def test_forks_are_guarded_too(nested: Path, open_sandbox: Opener, bare: bool) -> None:
+    box = await open_sandbox(unsafe=bare)
     fork = await box.workspace.fork()
     for folder in (".git", "vendor/inner/.git"):
         done = await fork.run(["sh", "-c", f"echo '[core]' >> {folder}/config"])
-        assert done.exit_code != 0
+        assert (done.exit_code == 0) is bare
     await fork.discard()
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -129,7 +132,7 @@ STARTS = {
     "hooks": "[core]\n\thooksPath = hooks-of-tree\n",
     "signing": "[commit]\n\tgpgSign = true\n[gpg]\n\tprogram = {p}\n[user]\n\tsigningKey = x\n",
     "pager and editor": "[core]\n\tpager = {p}\n\teditor = {p}\n",
-    "aliases": "[alias]\n\tstatus = !{p}\n\tupdate-index = !{p}\n\tcommit-tree = !{p}\n",
+    "aliases": "[alias]\n\tst = !{p}\n\tstatus = !{p}\n\tupdate-index = !{p}\n\tcommit-tree = !{p}\n",
     "clean": "[filter \"f\"]\n\tclean = {p}\n\tsmudge = {p}\n\trequired = true\n",
     "process": "[filter \"f\"]\n\tprocess = {p}\n\trequired = true\n",
     "diff": "[diff]\n\texternal = {p}\n[diff \"d\"]\n\ttextconv = {p}\n\tcommand = {p}\n",
@@ -141,8 +144,16 @@ STARTS = {
     "newer hooks": "[hook \"h\"]\n\tcommand = {p}\n\tevent = reference-transaction\n"
     "\tevent = post-index-change\n",
 }  # fmt: skip
-# Git itself runs none of these for a status or a commit of a file, or the git here does not know them yet.
-QUIET = {"aliases", "credentials", "elsewhere", "promisor", "newer hooks", "diff", "pager and editor"}
+TRIGGERS = {
+    "aliases": ["st"],
+    "credentials": ["ls-remote", "ssh://example.invalid/x"],
+    "promisor": ["fetch", "o"],
+    "diff": ["diff"],
+    "pager and editor": ["commit", "--all"],
+}
+"""What runs those that git runs neither for a status nor for the commit of a file."""
+UNKNOWN = {"elsewhere", "newer hooks"}
+"""Nothing for git to run: files elsewhere, and what the git here does not know yet."""
 
 
 @pytest.fixture
@@ -174,11 +185,18 @@ def marked(repo: Path, tmp_path: Path) -> bool:
     return (tmp_path / "outside" / MARKER).exists() or (repo / MARKER).exists()
 
 
-@pytest.mark.parametrize("hostile", [name for name in STARTS if name not in QUIET], indirect=True)
-def test_bare_git_runs_them(hostile: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("hostile", "name"), [(name, name) for name in STARTS if name not in UNKNOWN], indirect=["hostile"]
+)
+def test_bare_git_runs_them(hostile: Path, tmp_path: Path, name: str) -> None:
     (hostile / "src" / "calc.py").write_text("pass\n")
-    for argv in (["status"], ["commit", "--all", "--message", "x"]):
-        subprocess.run(["git", "-c", "user.name=T", "-c", "user.email=t@e", *argv], cwd=hostile, check=False)
+    usual = (["status"], ["commit", "--all", "--message", "x"])
+    identity = ("-c", "user.name=T", "-c", "user.email=t@e")
+    for argv in [TRIGGERS[name]] if name in TRIGGERS else usual:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # what is no server lets git wait
+            subprocess.run(
+                ["git", *identity, *argv], cwd=hostile, stdin=subprocess.DEVNULL, timeout=2, check=False
+            )
     assert marked(hostile, tmp_path)
 
 
@@ -213,7 +231,12 @@ async def test_an_embedded_bare_repository_is_not_entered(
 ) -> None:
     git(repo, "init", "--quiet", "--bare", "bare")
     with (repo / "bare" / "config").open("a") as file:
-        file.write(f"[core]\n\tfsmonitor = touch {repo}/{MARKER}\n\tworktree = {tmp_path}\n")
+        file.write(f"[core]\n\tbare = false\n\tfsmonitor = touch {repo}/{MARKER}\n\tworktree = {tmp_path}\n")
+    git(repo / "bare", "--git-dir=.", f"--work-tree={tmp_path}", "add", "work/project/bare/description")
+    entered = partial(subprocess.run, ["git", "status"], cwd=repo / "bare", capture_output=True)
+    await asyncio.to_thread(entered)
+    assert (repo / MARKER).exists(), "who enters it runs it"
+    (repo / MARKER).unlink()
     box = await open_sandbox()
     (repo / "bare" / "description").write_text("changed\n")
     made = await commit(box.history, ["bare/description"])
@@ -238,6 +261,9 @@ async def test_linked_worktree(repo: Path, tmp_path: Path, open_sandbox: Opener)
     )
     assert not (there / "x").exists()
     assert git(repo, "rev-parse", "side").strip() == made
+    bare = await open_sandbox(linked, unsafe=True)
+    await bare.workspace.run(["touch", f"{there}/x"])
+    assert (there / "x").exists()
 
 
 async def test_in_git_folders_outside_nothing_that_starts_programs_can_be_written(
@@ -256,6 +282,10 @@ async def test_in_git_folders_outside_nothing_that_starts_programs_can_be_writte
     assert "\n\n" not in (repo / ".git" / "config").read_text()
     assert not (repo / ".git" / "hooks" / "pre-commit").exists()
     assert not (repo / ".git" / "h").exists() and not (repo / ".git" / "c").exists()
+    bare = await open_sandbox(linked, unsafe=True)
+    await bare.workspace.run(["sh", "-c", script])
+    assert (repo / ".git" / "h" / "pre-commit").exists()
+    assert "\n\n" in (repo / ".git" / "c").read_text()
 
 
 async def test_submodule(repo: Path, tmp_path: Path, open_sandbox: Opener) -> None:
@@ -421,5 +451,10 @@ def test_a_tree_cannot_name_any_folder_as_its_git_folder(tmp_path: Path, home: P
     (tree / ".git").write_text("gitdir: x\n")
     (tree / "x" / "gitdir").write_text(f"{tree}/.git\n")
     (tree / "x" / "commondir").write_text(f"{home}/.ssh\n")
+    # Were it a repository's, plain git would take it.
+    (tree / "x" / "HEAD").write_text("ref: refs/heads/x\n")
+    for folder in ("objects", "refs"):
+        (home / ".ssh" / folder).mkdir()
+    assert git(tree, "rev-parse", "--git-common-dir").strip() == f"{home}/.ssh"
     with pytest.raises(NotARepository, match="is not where git keeps a worktree"):
         find_repository(tree)

@@ -124,7 +124,13 @@ async def test_a_name_that_leads_inwards_is_denied(
     assert told and f"leads to {address}" in told
 
 
-async def test_a_redirect_to_another_host_is_denied(online: Sandbox, web: Origin) -> None:
+async def test_a_redirect_to_another_host_is_denied(
+    online: Sandbox, web: Origin, open_sandbox: Opener
+) -> None:
+    web.elsewhere = f"http://localhost:{web.port}/stolen"
+    await python(await open_sandbox(unsafe=True), FETCH, f"http://127.0.0.1:{web.port}/away")
+    assert [path for _, path, _, _ in web.heard] == ["/away", "/stolen"]
+    web.heard.clear()
     web.elsewhere = "http://evil.example/stolen"
     done = await python(online, FETCH, f"http://site.example:{web.port}/away")
     assert done.exit_code and "403" in done.output
@@ -275,8 +281,11 @@ async def test_no_secret_of_the_caller_is_inside(
     monkeypatch.setenv("SSL_CERT_FILE", str(public))
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(private))
     monkeypatch.setenv("CURL_CA_BUNDLE", str(home / ".ssh" / "id_rsa"))
-    box = await open_sandbox(network=("pypi.org",))
     script = 'env; cat "$SSL_CERT_FILE"; cat "$1"/*.pem "$1"/.ssh/*; cat /proc/1/environ'
+    bare = await (await open_sandbox(unsafe=True)).workspace.run(["sh", "-c", script, "sh", str(home)])
+    shown = {line.partition("=")[0] for line in bare.output.splitlines() if SECRET in line}
+    assert {"HTTPS_PROXY", "PIP_INDEX_URL", "UV_INDEX_URL", SECRET} <= shown
+    box = await open_sandbox(network=("pypi.org",))
     done = await box.workspace.run(["sh", "-c", script, "sh", str(home)])
     assert SECRET not in done.output
     assert "BEGIN CERTIFICATE" in done.output and "https://open.example/simple" in done.output

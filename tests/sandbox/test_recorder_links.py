@@ -1,4 +1,5 @@
-"""What turns into a link while it is recorded or restored leads nowhere: without a sandbox around it."""
+"""What turns into a link while it is recorded or restored leads nowhere: without a sandbox around it. A
+recorder that follows links falls for each of these."""
 
 from __future__ import annotations
 
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from sandbox.recorder import restore, walk
 from sandbox.recorder.program import Recorder
 from sandbox.recorder.restore import Restore
 from sandbox.recorder.walk import Walk
+
+from .mutants import without_and_with
 
 SECRET = "never to be recorded, and longer than a chunk of nothing"
 
@@ -32,6 +36,19 @@ def recorder(repo: Path, tmp_path: Path) -> Iterator[Recorder]:
 
 
 @pytest.fixture
+def follows(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Makes the recorder one that opens whatever a link leads to."""
+
+    def follow() -> None:
+        folder = walk.OPEN_FOLDER & ~os.O_NOFOLLOW
+        monkeypatch.setattr(walk, "OPEN_FOLDER", folder)
+        monkeypatch.setattr(restore, "OPEN_FOLDER", folder)
+        monkeypatch.setattr(walk, "_OPEN_FILE", walk._OPEN_FILE & ~os.O_NOFOLLOW)
+
+    return follow
+
+
+@pytest.fixture
 def outside(repo: Path, tmp_path: Path) -> Path:
     """A folder outside with a file of the same name as one in the workspace."""
     folder = tmp_path / "outside"
@@ -47,47 +64,88 @@ def asked(recorder: Recorder, op: str, **more: Any) -> dict[str, Any]:
 
 
 def swapping(swap: Callable[[], None], kind: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Swaps something, once, in the moment when this method is called."""
+    """Swaps something, once, in the moment when this method is called, for what is to be swapped."""
     method, left = getattr(kind, name), [swap]
 
     def called(self: Any, *args: Any) -> Any:
-        if left and (name != "_file" or args[1] == "file"):
+        if left and args[1] == {"_file": "file", "_below": "folder", "_ignored": "folder/"}.get(
+            name, args[1]
+        ):
             left.pop()()
         return method(self, *args)
 
     monkeypatch.setattr(kind, name, called)
 
 
+def recorded(recorder: Recorder) -> str:
+    """What a snapshot has of the file; "" where there is none, or no snapshot."""
+    with contextlib.suppress(OSError):
+        entry = recorder._snapshot(asked(recorder, "record")["id"]).find("folder/file")
+        return recorder._store.get(entry[1]).decode() if entry else ""
+    return ""
+
+
+@without_and_with
 def test_a_file_that_becomes_a_link_is_not_read(
-    repo: Path, recorder: Recorder, outside: Path, monkeypatch: pytest.MonkeyPatch
+    repo: Path,
+    recorder: Recorder,
+    outside: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    follows: Callable[[], None],
+    works: bool,
 ) -> None:
+    if works:
+        follows()
+
     def swap() -> None:
         (repo / "folder" / "file").unlink()
         (repo / "folder" / "file").symlink_to(outside / "file")
 
     swapping(swap, Walk, "_file", monkeypatch)
+    if works:
+        assert SECRET in recorded(recorder)
+        return
     with pytest.raises(OSError, match=r"symbolic links|ELOOP"):
         asked(recorder, "record")
 
 
+@without_and_with
 def test_a_folder_that_becomes_a_link_is_not_entered(
-    repo: Path, recorder: Recorder, outside: Path, monkeypatch: pytest.MonkeyPatch
+    repo: Path,
+    recorder: Recorder,
+    outside: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    follows: Callable[[], None],
+    works: bool,
 ) -> None:
+    if works:
+        follows()
+
     def swap() -> None:
         (repo / "folder").rename(repo / "moved")
         (repo / "folder").symlink_to(outside)
 
+    def swap_back() -> None:
+        """Before git is asked, which would see the link."""
+        (repo / "folder").unlink()
+        (repo / "moved").rename(repo / "folder")
+
     swapping(swap, Walk, "_below", monkeypatch)
-    seen = ""
-    with contextlib.suppress(OSError):
-        entry = recorder._snapshot(asked(recorder, "record")["id"]).find("folder/file")
-        seen = recorder._store.get(entry[1]).decode() if entry else ""
-    assert SECRET not in seen
+    swapping(swap_back, Walk, "_ignored", monkeypatch)
+    assert (SECRET in recorded(recorder)) is works
 
 
+@without_and_with
 def test_nothing_is_written_through_a_folder_that_becomes_a_link(
-    repo: Path, recorder: Recorder, outside: Path, monkeypatch: pytest.MonkeyPatch
+    repo: Path,
+    recorder: Recorder,
+    outside: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    follows: Callable[[], None],
+    works: bool,
 ) -> None:
+    if works:
+        follows()
     before = asked(recorder, "record")["id"]
     (repo / "folder" / "file").write_text("changed")
 
@@ -98,4 +156,5 @@ def test_nothing_is_written_through_a_folder_that_becomes_a_link(
     swapping(swap, Restore, "_refuse_unrecorded", monkeypatch)
     with contextlib.suppress(OSError):
         asked(recorder, "restore", id=before, paths=None)
-    assert (outside / "file").read_text() == SECRET and os.listdir(outside) == ["file"]
+    kept = (outside / "file").read_text() == SECRET and os.listdir(outside) == ["file"]
+    assert kept is not works

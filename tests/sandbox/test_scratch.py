@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,9 @@ import pytest
 from sandbox import Sandbox
 from sandbox.scratch import Scratch, remove_tree
 
+from . import naive
 from .conftest import Opener, python
+from .mutants import without_and_with
 
 LEVELS = 5_000
 """More than Python goes down, and longer than any path may be."""
@@ -50,11 +53,32 @@ def test_a_tree_of_any_depth(tmp_path: Path) -> None:
     top.mkdir()
     with inside(top):
         exec(DEEP)
+    with pytest.raises((RecursionError, OSError)):
+        shutil.rmtree(top)
     remove_tree(top)
     assert not top.exists()
 
 
 def test_no_link_is_followed_and_no_permission_needed(tmp_path: Path) -> None:
+    kept, top = trap(tmp_path)
+    link = tmp_path / "link"
+    link.symlink_to(kept)
+    remove_tree(link)
+    remove_tree(top)
+    remove_tree(tmp_path / "missing")
+    assert not top.exists()
+    assert (kept / "below" / "file").exists() and kept.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_plain_removal_follows_a_link(tmp_path: Path) -> None:
+    kept, top = trap(tmp_path)
+    with contextlib.suppress(OSError):
+        naive.remove(top)
+    assert not (kept / "below" / "file").exists() and kept.stat().st_mode & 0o777 == 0o700
+
+
+def trap(tmp_path: Path) -> tuple[Path, Path]:
+    """A folder to be kept, and one to be removed with links to it."""
     kept = tmp_path / "kept"
     (kept / "below").mkdir(parents=True)
     (kept / "below" / "file").write_text("mine")
@@ -67,13 +91,7 @@ def test_no_link_is_followed_and_no_permission_needed(tmp_path: Path) -> None:
         (folder / "to-nothing").symlink_to("nothing")
     for folder in (top / "a" / "b" / "c", top / "a" / "b", top / "a", top):
         folder.chmod(0)
-    link = tmp_path / "link"
-    link.symlink_to(kept)
-    remove_tree(link)
-    remove_tree(top)
-    remove_tree(tmp_path / "missing")
-    assert not top.exists()
-    assert (kept / "below" / "file").exists() and kept.stat().st_mode & 0o777 == 0o755
+    return kept, top
 
 
 def test_what_cannot_be_removed_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,15 +116,18 @@ async def test_a_deep_fork_is_discarded(box: Sandbox) -> None:
     assert not list(box._room.scratch.path.glob("fork-*"))
 
 
+@without_and_with
 async def test_what_a_killed_session_left_stops_no_other(
-    open_sandbox: Opener, repo: Path, home: Path
+    open_sandbox: Opener, repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch, works: bool
 ) -> None:
     dead = Scratch(repo)
     with inside(dead.path):
         exec(DEEP)
     os.close(dead._lock)
+    if works:
+        monkeypatch.setattr("sandbox.scratch.remove_tree", shutil.rmtree)
     assert await python(await open_sandbox(), "print('up')") == "up\n"
-    assert not dead.path.exists()
+    assert dead.path.exists() is works
 
 
 def test_what_cannot_be_swept_stops_no_other(repo: Path, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:

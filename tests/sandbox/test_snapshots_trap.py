@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import shutil
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import platformdirs
@@ -40,6 +44,10 @@ async def test_no_git_of_the_workspace_is_run(
     plant = 'printf "%s" "$2" > "$1/git"; chmod +x "$1/git"; echo new > new.txt; rm README.md'
     await shell(box, plant, str(repo / folder), PLANTED)
     assert (repo / folder / "git").exists()
+    # A command of the model's runs it, where no store lies: the trap works.
+    await shell(box, "git --version")
+    assert list(repo.rglob("*.ran"))
+    (repo / folder / "git.ran").unlink()
 
     b = await box.workspace.snapshot()
     assert "new.txt" in await box.workspace.changed(a, b)
@@ -50,11 +58,19 @@ async def test_no_git_of_the_workspace_is_run(
     assert not list(repo.rglob("*.ran"))
 
 
-async def test_the_recorder_cannot_write_what_git_is_told_by(box: Sandbox) -> None:
+async def test_the_recorder_cannot_write_what_git_is_told_by(box: Sandbox, tmp_path: Path) -> None:
     """Should a program of the repository's run in it all the same."""
     recorder = box.workspace._snapshots
-    script = "cd /run/ostro/store; echo x > {0}/info/exclude; mv {0} moved; rm -r {0}; touch ours && ls"
+    await box.workspace.snapshot()
+    attack = "echo x > {0}/info/exclude; mv {0} moved; rm -r {0}; touch ours && ls"
+    script = f"cd /run/ostro/store; {attack}"
     for name in ("plain", "binary"):
+        another = tmp_path / name
+        shutil.copytree(the_store(), another)
+        argv = ["sh", "-c", attack.format(name)]
+        bare = await asyncio.to_thread(partial(subprocess.run, argv, cwd=another, capture_output=True))
+        assert b"moved" in bare.stdout.split() and not (another / name).exists()
+        assert (another / "moved" / "info" / "exclude").read_text() == "x\n"
         done = await recorder._run(["sh", "-c", script.format(name)], {})
         assert name in done.stdout.text().split() and "ours" in done.stdout.text().split()
         assert (the_store() / name / "info" / "attributes").is_file()
@@ -72,6 +88,8 @@ async def test_a_link_in_the_store_leads_nowhere(
     outside.mkdir()
     (the_store() / trap).rename(the_store() / "moved")
     (the_store() / trap).symlink_to(outside)
+    (the_store() / trap / "through").write_text("")
+    (outside / "through").unlink()
     with pytest.raises(SandboxError, match="remove it"):
         await open_sandbox()
     assert not list(outside.iterdir())
@@ -86,6 +104,9 @@ async def test_a_file_of_the_store_that_is_a_link(repo: Path, open_sandbox: Open
     exclude = the_store() / "plain" / "info" / "exclude"
     exclude.unlink()
     exclude.symlink_to(outside)
+    exclude.write_text("through")
+    assert outside.read_text() == "through"
+    outside.write_text("mine")
     second = await open_sandbox()
     assert await second.workspace.snapshot() == a
     assert outside.read_text() == "mine" and not exclude.is_symlink()
@@ -102,6 +123,8 @@ async def test_no_folder_is_hidden_as_a_virtual_environment(repo: Path, open_san
         box,
         "for f in src tracked bare made; do mkdir -p $f/bin; touch $f/pyvenv.cfg $f/bin/python $f/new; done",
     )
+    plainly = {found.parent.name for found in repo.glob("*/pyvenv.cfg")}
+    assert plainly == {"src", "tracked", "bare", "made"}, "whoever looks for this file leaves them all out"
     b = await box.workspace.snapshot()
     changed = set(await box.workspace.changed(a, b))
     assert {"src/new", "tracked/new", "bare/new", "made/new"} <= changed

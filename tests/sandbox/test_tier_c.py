@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import os
 import resource
+import signal
 import socket
 import time
 from collections.abc import Iterator
@@ -16,7 +17,8 @@ import pytest
 from sandbox import Limits, Sandbox
 
 from .conftest import SECRET, Opener, command_line, git, processes, python, shell
-from .test_attacks import BOMBS, CONNECT, SURVIVORS
+from .test_attack_limits import BOMBS
+from .test_attacks import CONNECT, SURVIVORS
 
 
 @pytest.fixture(params=["bare", "alone"])
@@ -41,6 +43,7 @@ async def test_it_says_what_it_is(alone: Sandbox) -> None:
     assert any("git" in words for words in told["not_enforced"])
 
 
+ROOT = os.getuid() == 0
 WRITES = ['echo x > "$1"', 'ln -s "$1" l; echo x > l', 'rm -f "$1"', 'mv "$1" "$1.y"', 'truncate -s 0 "$1"']
 
 
@@ -252,12 +255,21 @@ async def test_files_outside_are_given_no_attributes(place: tuple[Sandbox, bool]
     assert (os.getxattr(outside, ATTRIBUTE) == b"changed") is works
 
 
+def ended(mark: str) -> bool:
+    """Whether any process with this mark was left; now there is none."""
+    left = [pid for pid in processes() if mark.encode() in command_line(pid)]
+    for pid in left:
+        os.kill(pid, 9)
+    return bool(left)
+
+
 @pytest.mark.parametrize("script", SURVIVORS)
-async def test_nothing_survives(alone: Sandbox, script: str) -> None:
+async def test_nothing_survives(place: tuple[Sandbox, bool], script: str) -> None:
+    box, works = place
     mark = f"98769.{os.getpid()}{time.monotonic_ns() % 10**6}"
-    done = await alone.workspace.run(["sh", "-c", script.format(mark=mark, hang=f"sleep {mark}")], seconds=1)
+    done = await box.workspace.run(["sh", "-c", script.format(mark=mark, hang=f"sleep {mark}")], seconds=1)
     assert done.timed_out is ("{hang}" in script)
-    assert not [pid for pid in processes() if mark.encode() in command_line(pid)]
+    assert ended(mark) is (works and "setsid" in script), "a bare run ends a process group"
 
 
 # Not the one without an end: nothing of the kernel would stop it here if this failed.
@@ -265,30 +277,56 @@ BOUNDED = [BOMBS[name] for name in BOMBS if name != "processes"]
 BOUNDED += ["i=0; while [ $i -lt 400 ]; do (sleep 20; sleep 20) & i=$((i+1)); done; wait"]
 
 
+@pytest.mark.parametrize("most", [200, 100])
 @pytest.mark.parametrize("script", BOUNDED)
-async def test_bombs_are_ended(open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+async def test_bombs_are_ended(
+    open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, script: str, most: int
+) -> None:
+    """Bare they are not run: where the limit lies higher, they get as far."""
     monkeypatch.setattr("sandbox.box.candidates", lambda *_: [])
-    box = await open_sandbox(limits=Limits(processes=100))
+    box = await open_sandbox(limits=Limits(processes=most))
     done = await box.workspace.run(["sh", "-c", script], seconds=20)
     # For a user without rights the kernel's own limit may be there first.
-    assert "more than 100 processes and threads]" in done.output or "Cannot fork" in done.output
+    assert f"more than {most} processes and threads]" in done.output or "Cannot fork" in done.output
     assert (await box.workspace.run(["echo", "alive"])).output == "alive\n"
+
+
+KILLS_ITS_PARENT = "kill -9 $PPID; setsid sleep {mark} & sleep {mark}"
+
+
+async def test_a_command_outlives_the_parent_that_it_kills() -> None:
+    """Bare, but with a shell in between: its parent would be the tests' own process."""
+    mark = f"98771.{os.getpid()}"
+    script = f"sh -c '{KILLS_ITS_PARENT.format(mark=mark)}'; true"
+    shell_between = await asyncio.create_subprocess_exec("sh", "-c", script, start_new_session=True)
+    assert await shell_between.wait() == -signal.SIGKILL
+    await asyncio.sleep(0.3)
+    assert ended(mark)
 
 
 async def test_a_command_that_kills_what_would_end_it_is_ended(alone: Sandbox) -> None:
     mark = f"98770.{os.getpid()}"
-    await alone.workspace.run(["sh", "-c", f"kill -9 $PPID; setsid sleep {mark} & sleep {mark}"], seconds=5)
-    assert not [pid for pid in processes() if mark.encode() in command_line(pid)]
+    await alone.workspace.run(["sh", "-c", KILLS_ITS_PARENT.format(mark=mark)], seconds=5)
+    assert not ended(mark)
 
 
-async def test_capabilities_mounts_and_kernel_parameters(alone: Sandbox) -> None:
+@pytest.mark.parametrize("bare", [True, False], ids=["bare", "alone"])
+async def test_capabilities_mounts_and_kernel_parameters(
+    open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, bare: bool
+) -> None:
+    """Bare, in mounts of its own, and for a user without rights in a user namespace."""
+    monkeypatch.setattr("sandbox.box.candidates", lambda *_: [])
+    box = await open_sandbox(unsafe=bare)
     script = (
-        "grep -E 'Cap(Eff|Prm|Inh|Amb)' /proc/self/status | grep -v 0000000000000000\n"
+        'grep -E "Cap(Eff|Prm|Inh|Amb)" /proc/self/status | grep -v 0000000000000000\n'
         "mount -t tmpfs x /mnt && echo m; unshare -Ur true && echo u\n"
         "cat /proc/sys/kernel/core_pattern > /proc/sys/kernel/core_pattern && echo k"
     )
-    lines = (await shell(alone, script)).splitlines()
-    assert not {"m", "k", "u"} & set(lines) and not any(line.startswith("Cap") for line in lines)
+    if bare:
+        script = f"unshare {'-m' if ROOT else '-Urm'} sh -c '{script}'"
+    lines = (await shell(box, script)).splitlines()
+    assert {"m", "k", "u"} & set(lines) == (({"m", "u"} | ({"k"} if ROOT else set())) if bare else set())
+    assert any(line.startswith("Cap") for line in lines) is bare
 
 
 async def test_what_git_acts_on_is_looked_at(alone: Sandbox, repo: Path) -> None:
