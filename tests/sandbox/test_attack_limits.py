@@ -164,6 +164,7 @@ async def taken_by(what: str) -> tuple[int, int]:
             await process.wait()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", UNNAMED)
 async def test_no_look_at_processes_finds_it(what: str) -> None:
     """Bare: it is more than the limit of the next test has, and none of it is the process's own."""
@@ -171,6 +172,7 @@ async def test_no_look_at_processes_finds_it(what: str) -> None:
     assert own < 50 * MIB < unowned - NOISE
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("what", UNNAMED)
 async def test_memory_that_is_no_processs_own_counts(open_sandbox: Opener, what: str) -> None:
     async def attempt() -> tuple[Completed, Completed]:
@@ -185,6 +187,7 @@ async def test_memory_that_is_no_processs_own_counts(open_sandbox: Opener, what:
     assert after.output == "alive\n"
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("most", [150, 100])
 async def test_shared_memory_counts(open_sandbox: Opener, most: int) -> None:
     async def attempt() -> Completed:

@@ -7,6 +7,8 @@ import os
 import socket
 from pathlib import Path
 
+import pytest
+
 from sandbox.inside import usage
 from sandbox.inside.memory import IN_LISTS, KNOWN, Memory, totals
 from sandbox.limits import scratch_share
@@ -93,6 +95,7 @@ def sent_to_sockets() -> tuple[int, int, int]:
     return sent, after - before, grown
 
 
+@pytest.mark.alone
 async def test_buffers_of_sockets_are_no_processs_own() -> None:
     async def attempt() -> tuple[int, int, int]:
         return sent_to_sockets()
