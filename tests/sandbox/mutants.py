@@ -80,6 +80,9 @@ class Weaker:
     def with_shared_processes(self) -> None:
         """Commands share one process namespace, the sandbox's; what they signal is not confined either."""
         self.without("namespaces.py", NEW_ROOMS, "unshare(NEW_MOUNTS | NEW_IPC)")
+        # The sandbox's own /proc shows them; a user without rights may mount no other one of the same.
+        mounting = 'mount("proc", "/proc", "proc", NO_SETUID | NO_DEVICES | NO_PROGRAMS)'
+        self.without("namespaces.py", mounting)
         self.without("confine.py", "(_SIGNALS | (", "(0 | (")
 
     def with_the_environment(self) -> None:

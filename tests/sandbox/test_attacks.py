@@ -20,7 +20,7 @@ from sandbox import Sandbox
 
 from .breaking_out import bare_and_sandboxed
 from .conftest import SECRET, Opener, command_line, processes, python, shell
-from .mutants import NEW_ROOMS, Weaker, without_and_with
+from .mutants import Weaker, without_and_with
 
 ROOT = os.getuid() == 0
 root_only = pytest.mark.skipif(not ROOT, reason="only root could do this without a sandbox")
@@ -64,7 +64,7 @@ async def test_first_process_has_no_environment(weaker: Weaker, open_sandbox: Op
     started with the environment, as `--clearenv` alone leaves it, and whose processes commands share."""
     if works:
         weaker.without_landlock()
-        weaker.without("namespaces.py", NEW_ROOMS, "unshare(NEW_MOUNTS | NEW_IPC)")
+        weaker.with_shared_processes()
         weaker.with_the_environment()
     seen = await shell(await open_sandbox(), "cat /proc/1/environ 2>/dev/null | wc -c")
     assert (seen != "0\n") is works

@@ -188,6 +188,8 @@ async def test_path_entries_in_the_workspace(repo: Path, open_sandbox: Opener, m
     make_venv(repo / ".venv")
     entries = [repo / "tracked", repo / "planted", repo / ".venv" / "bin"]
     monkeypatch.setenv("PATH", os.pathsep.join([*map(str, entries), os.environ["PATH"]]))
+    bare = await (await open_sandbox(unsafe=True)).workspace.run(["planted-program"])
+    assert bare.output == "ran\n"
     box = await open_sandbox()
     path = (await box.workspace.run(["sh", "-c", "echo $PATH"])).output.split(":")
     assert path[:2] == [str(repo / "tracked"), str(repo / ".venv" / "bin")]
@@ -209,8 +211,11 @@ async def test_a_hostile_venv_shows_nothing(repo: Path, open_sandbox: Opener, ho
         (repo / name / "bin").mkdir(parents=True)
         (repo / name / "pyvenv.cfg").write_text(f"home = {home}/.ssh\n")
         (repo / name / "bin" / "python").symlink_to(target)
+    script = ["sh", "-c", f"ls -A {home}; cat {home}/.ssh/id_rsa a/bin/python"]
+    bare = await (await open_sandbox(unsafe=True)).workspace.run(script)
+    assert bare.output.count("correct-horse") == 2 and ".ssh" in bare.output.splitlines()
     box = await open_sandbox()
-    shown = await box.workspace.run(["sh", "-c", f"ls -A {home}; cat {home}/.ssh/id_rsa a/bin/python"])
+    shown = await box.workspace.run(script)
     assert "correct-horse" not in shown.output
     assert ".ssh" not in shown.output.splitlines()
 
@@ -348,6 +353,7 @@ async def test_no_user_namespaces(repo: Path, open_sandbox: Opener, monkeypatch:
 
 async def test_the_repository_cannot_bring_bubblewrap(repo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _program(repo / "bwrap", "exit 0")
+    assert shutil.which("bwrap", path=f"{repo}:.") == str(repo / "bwrap")
     found = bubblewrap_module.candidates({"PATH": f"{repo}:."}, repo)
     assert repo / "bwrap" not in found
 

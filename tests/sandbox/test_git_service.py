@@ -230,9 +230,9 @@ async def test_an_embedded_bare_repository_is_not_entered(
     repo: Path, tmp_path: Path, open_sandbox: Opener
 ) -> None:
     git(repo, "init", "--quiet", "--bare", "bare")
+    git(repo / "bare", "--git-dir=.", "--work-tree=.", "add", "HEAD")
     with (repo / "bare" / "config").open("a") as file:
         file.write(f"[core]\n\tbare = false\n\tfsmonitor = touch {repo}/{MARKER}\n\tworktree = {tmp_path}\n")
-    git(repo / "bare", "--git-dir=.", f"--work-tree={tmp_path}", "add", "work/project/bare/description")
     entered = partial(subprocess.run, ["git", "status"], cwd=repo / "bare", capture_output=True)
     await asyncio.to_thread(entered)
     assert (repo / MARKER).exists(), "who enters it runs it"

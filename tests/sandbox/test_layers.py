@@ -136,6 +136,8 @@ async def test_a_layer_that_fails_later_is_an_error_and_not_a_run_without_it(
     box: Sandbox, layers: tuple[Bubblewrap, Policy]
 ) -> None:
     bubblewrap, policy = layers
+    await output(box, bubblewrap, policy, "touch ran")
+    (box.workspace.root / "ran").unlink()
     for broken in (b"no filter", struct.pack("<HBBI", 0xFFFF, 0, 0, 0)):
         with pytest.raises(SandboxError, match="was not run"):
             await output(box, replace(bubblewrap, seccomp=broken), policy, "touch ran")
@@ -143,6 +145,8 @@ async def test_a_layer_that_fails_later_is_an_error_and_not_a_run_without_it(
 
 
 async def test_a_pin_that_cannot_be_made_is_an_error(box: Sandbox, repo: Path) -> None:
+    await box.workspace.run(["touch", "ran"])
+    (repo / "ran").unlink()
     (repo / ".git" / "config").rename(repo / "elsewhere")
     (repo / ".git" / "config").symlink_to(repo / "elsewhere")
     with pytest.raises(SandboxError, match="was not run"):
@@ -156,6 +160,7 @@ async def test_when_the_supervisor_dies_everything_goes_and_the_next_command_has
     mark = f"98767.{os.getpid()}"
     command = asyncio.create_task(box.workspace.run(["sh", "-c", f"setsid sleep {mark} & sleep {mark}"]))
     await asyncio.sleep(0.3)
+    assert [pid for pid in processes() if mark.encode() in command_line(pid) and not is_shell(pid)]
     standing = [task.result() for task in box._room.launcher._standing.values()]
     for supervisor in standing:
         os.killpg(supervisor._process.pid, signal.SIGKILL)

@@ -7,6 +7,7 @@ import base64
 import socket
 import stat
 from collections.abc import AsyncIterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from sandbox import proxy as proxy_module
 from sandbox import proxy_request, relaying
+from sandbox.allowed import Allowed
 from sandbox.errors import SandboxError
 
 from .proxying import Origin, Proxied
@@ -126,10 +128,29 @@ async def test_an_empty_list_lets_nothing_through(tmp_path: Path, web: Origin) -
     assert not web.heard
 
 
-@pytest.mark.parametrize(
-    "address",
-    ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "fd00:ec2::254", "0.0.0.0"],
-)
+INWARDS = ["127.0.0.1", "::1", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "fd00:ec2::254", "0.0.0.0"]
+
+
+@pytest.mark.parametrize("address", INWARDS)
+async def test_a_name_leads_inwards_where_its_address_is_not_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """Nothing is sent: most of these are no addresses of this machine."""
+    went: list[object] = []
+
+    async def open_connection(host: str, port: int, **_options: object) -> None:
+        went.append(ip_address(host))
+        raise ConnectionRefusedError
+
+    monkeypatch.setattr(Allowed, "closed", lambda *_: None)
+    async with Proxied(tmp_path, "allowed.example:80") as proxied:
+        resolve_to(monkeypatch, [address])
+        monkeypatch.setattr(asyncio, "open_connection", open_connection)
+        assert (await proxied.say(get("http://allowed.example:80/"))).startswith(b"HTTP/1.1 502 ")
+    assert went == [ip_address(address)]
+
+
+@pytest.mark.parametrize("address", INWARDS)
 async def test_a_name_that_leads_inwards_is_denied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, web: Origin, address: str
 ) -> None:

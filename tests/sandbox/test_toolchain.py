@@ -83,8 +83,11 @@ async def test_a_secret_beside_bin_and_lib_is_not_seen(
         touch(home / "code" / file)
     (home / "code" / "secrets" / ".env").write_text(SECRET)
     monkeypatch.setenv("PATH", os.pathsep.join([str(home / "code" / "bin"), os.environ["PATH"]]))
+    script = ["sh", "-c", f"ls -A {home}/code; cat {home}/code/secrets/.env"]
+    bare = await (await open_sandbox(unsafe=True)).workspace.run(script)
+    assert SECRET in bare.output
     box = await open_sandbox()
-    shown = await box.workspace.run(["sh", "-c", f"ls -A {home}/code; cat {home}/code/secrets/.env"])
+    shown = await box.workspace.run(script)
 
     assert shown.output.startswith("bin\ncat: ") and SECRET not in shown.output
 
