@@ -99,3 +99,47 @@ def test_nothing_is_written_through_a_folder_that_becomes_a_link(
     with contextlib.suppress(OSError):
         asked(recorder, "restore", id=before, paths=None)
     assert (outside / "file").read_text() == SECRET and os.listdir(outside) == ["file"]
+
+
+@pytest.mark.parametrize("goes", [False, True])
+def test_a_file_saved_while_others_are_restored_stays(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, goes: bool
+) -> None:
+    """In a large tree that takes seconds, and what was recorded before them does not hold it."""
+    file = repo / "z.txt"
+    if not goes:
+        file.write_text("one")
+    before = asked(recorder, "record")["id"]
+    (repo / "a.txt").write_text("new")
+    file.write_text("two")
+    swapping(lambda: file.write_text("the user's"), Restore, "_remove" if goes else "_put", monkeypatch)
+    answer = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert answer["overtaken"] == ["z.txt"] and answer["partly"]
+    assert file.read_text() == "the user's"
+    assert list(repo.glob(".ostro-restore-*")) == []
+    again = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert "a.txt" not in os.listdir(repo) and set(again["changed"]) >= {"z.txt"}
+
+
+def test_a_file_made_where_one_comes_back_stays(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repo / "a.txt").write_text("one")
+    before = asked(recorder, "record")["id"]
+    (repo / "a.txt").unlink()
+    swapping(lambda: (repo / "a.txt").write_text("the user's"), Restore, "_put", monkeypatch)
+    answer = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert answer["overtaken"] == ["a.txt"] and (repo / "a.txt").read_text() == "the user's"
+
+
+def test_files_that_are_one_by_a_hard_link_come_back(repo: Path, recorder: Recorder) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (repo / name).write_text(name)
+    before = asked(recorder, "record")["id"]
+    for name in ("b.txt", "c.txt"):
+        (repo / name).unlink()
+        os.link(repo / "a.txt", repo / name)
+    os.link(repo / "a.txt", repo / "d.txt")
+    asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert [(repo / name).read_text() for name in ("a.txt", "b.txt", "c.txt")] == ["a.txt", "b.txt", "c.txt"]
+    assert not (repo / "d.txt").exists()

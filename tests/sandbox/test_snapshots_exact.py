@@ -375,3 +375,19 @@ async def test_a_tree_too_deep_to_record_stops_nothing(
     )
     await box.workspace.restore(b)
     assert (repo / name / name / "f").exists()
+
+
+async def test_a_file_of_holes_comes_back_with_them(repo: Path, box: Sandbox) -> None:
+    """It may be larger than the disk, and than the memory."""
+    file, end = repo / "holes", random.Random(1).randbytes(100_000)
+    with open(file, "wb") as opened:
+        opened.truncate(300 << 20)
+        opened.seek(200 << 20)
+        opened.write(end)
+    a = await box.workspace.snapshot()
+    file.unlink()
+    await box.workspace.restore(a)
+    assert file.stat().st_size == 300 << 20 and file.stat().st_blocks * 512 < 4 << 20
+    with open(file, "rb") as opened:
+        opened.seek((200 << 20) - 10)
+        assert opened.read(100_020) == bytes(10) + end + bytes(10)
