@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from agent.ending import EnvironmentProblem, Unsolved, WrongUsage
 from agent.events import UndoEvent
-from agent.journal import Journal, Record, find, read, repository_lock, sessions_folder
+from agent.journal import Journal, Record, find, read, repository_lock, sessions_folder, understood
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.timeline import Move, Point, Timeline
@@ -87,7 +87,9 @@ async def opened(
         with repository_lock(sandbox.workspace.root, name):
             journal = Journal.reopen(name)
             try:
-                yield sandbox.workspace, journal, Timeline.read(journal.records())
+                with understood():
+                    timeline = Timeline.read(journal.records())
+                yield sandbox.workspace, journal, timeline
             finally:
                 journal.close()
     finally:

@@ -245,11 +245,13 @@ class Restore:
             self._unlinked.add(status.st_ino)
 
     def _seen(self, path: str) -> Seen | None:
-        """A file as the walk found it. The `.git` of a repository inside that is a file lies beside the rest."""
+        """A file as the walk found it; the `.git` of a repository inside lies beside the folder's names."""
         folder, _, name = path.rpartition("/")
-        beside = f"{folder}/" if name == ".git" else folder
-        seen = self._index.folders.get(beside, (b"", {}))[1].get(name)
-        return seen if isinstance(seen, tuple) else None
+        for where in (folder, f"{folder}/"):
+            seen = self._index.folders.get(where, (b"", {}))[1].get(name)
+            if isinstance(seen, tuple):
+                return seen
+        return None
 
     def _status(self, path: str) -> os.stat_result | None:
         try:

@@ -64,7 +64,7 @@ class Rules:
         return below in files or below in folders
 
     def never_wait(self, folder: int, name: str) -> None:
-        """Where a list of ignored names is a pipe, git would wait for one that writes: from here on this does.
+        """Where a list of ignored names is a pipe, git would wait for somebody who writes: that is this, now.
 
         Git takes it for an empty list then.
         """
