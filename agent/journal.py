@@ -155,7 +155,7 @@ class Journal:
 def find(session: str) -> Path:
     """Where the journal of a session lies. WrongUsage: no such session."""
     path = sessions_folder() / session / "journal.jsonl"
-    if session != Path(session).name or not path.is_file():
+    if session != Path(session).name or not os.path.isfile(path):
         raise WrongUsage(f"There is no session {session!r}; `ostro sessions list` names those there are.")
     return path
 
