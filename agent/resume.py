@@ -12,6 +12,7 @@ from agent.effort import Signals
 from agent.ending import WrongUsage
 from agent.events import Tokens, Warn
 from agent.journal import Record, understood
+from agent.listing import listed
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.tally import Level, Tally
@@ -23,6 +24,8 @@ from sandbox import SandboxError
 if TYPE_CHECKING:
     from agent.session import Session
 
+MOST_NAMED = 50
+"""Files that the model is told of: a call may have changed a hundred thousand."""
 UNCHANGED = "No file has changed since the last call that had a result."
 
 
@@ -136,7 +139,8 @@ class Resumed:
             return "Files may have changed since the last call that had a result: read them again."
         if not files:
             return UNCHANGED
-        return f"Changed since the last call that had a result: {', '.join(files)}. Read them again."
+        names = listed(files, most=MOST_NAMED)
+        return f"Changed since the last call that had a result: {names}. Read them again."
 
 
 def open_calls(history: list[Message]) -> list[ToolCall]:
