@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from agent.context import fenced
 from agent.ending import Unsolved
+from agent.listing import listed
 from agent.prompts import prompt
 from agent.search.protected import Protected, files_of_tests, is_test_file
 from agent.search.selection import pytest_command
@@ -94,7 +95,7 @@ class Goal:
             )
         touched = [*await self._touched(changed), *await self._touched_unseen()]
         if touched:
-            return f"by a change of {', '.join(touched[:5])}, which has to stay as it was"
+            return f"by a change of {listed(touched)}, which has to stay as it was"
         return None
 
     def _lost_tests(self, check: Check) -> str | None:

@@ -28,6 +28,16 @@ Record = dict[str, Any]
 """`{"kind": ...}` with, by kind: `options`, `event`, `message`, `tree` and `label`, `connection`, `fault`."""
 STREAMED = ("text", "thinking", "tool_output")
 """Events that are pieces of one text."""
+_MOVE = {"step": int, "tree": str, "label": str, "saved": str, "back": int}
+_HOLDS: dict[str, dict[str, type]] = {
+    "options": {"options": dict},
+    "event": {"event": dict},
+    "message": {"message": dict},
+    "tree": {"tree": str, "label": str},
+    "undo": _MOVE,
+    "redo": _MOVE,
+}
+"""What each record of a kind has, where others than its own kind's readers look at it."""
 _COMPARED = frozenset({"repository", "before"})
 """Kinds that hold names of paths and refs alone, which are compared with those that are there later."""
 _NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})
@@ -145,7 +155,7 @@ class Journal:
 def find(session: str) -> Path:
     """Where the journal of a session lies. WrongUsage: no such session."""
     path = sessions_folder() / session / "journal.jsonl"
-    if session != Path(session).name or not path.is_file():
+    if session != Path(session).name or not os.path.isfile(path):
         raise WrongUsage(f"There is no session {session!r}; `ostro sessions list` names those there are.")
     return path
 
@@ -154,9 +164,43 @@ def read(path: Path) -> list[Record]:
     """The whole records of a journal, oldest first; a torn last line is left out."""
     data = path.read_bytes()
     try:
-        return [json.loads(line) for line in data[: _sound_length(data)].split(b"\n") if line]
+        return [_shaped(_parsed(line)) for line in data[: _sound_length(data)].split(b"\n") if line]
     except ValueError as error:
         raise EnvironmentProblem(f"The journal {path} is damaged: {error}.") from error
+
+
+@contextlib.contextmanager
+def understood() -> Iterator[None]:
+    """Around what makes sense of records. Where there is none they are damaged, by no mistake of Ostro's."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        problem = f"{type(error).__name__}: {error}".split("\n")[0]
+        raise EnvironmentProblem(
+            f"The journal of this session is damaged ({problem}); start a new one."
+        ) from error
+
+
+def _parsed(line: bytes) -> Record:
+    """Raises ValueError where a line is no whole record."""
+    try:
+        record = json.loads(line)
+    except RecursionError:
+        raise ValueError("a line is nested too deep") from None
+    if not isinstance(record, dict):
+        raise ValueError("a line is no record")
+    return record
+
+
+def _shaped(record: Record) -> Record:
+    """Raises ValueError where a record lacks what all of its kind have."""
+    kind = record.get("kind")
+    if not isinstance(kind, str):
+        raise ValueError("a record has no kind")
+    for field, type_ in _HOLDS.get(kind, {}).items():
+        if not isinstance(record.get(field), type_):
+            raise ValueError(f"a record of kind {kind!r} has no {field}")
+    return record
 
 
 def _sound_length(data: bytes) -> int:
@@ -164,11 +208,9 @@ def _sound_length(data: bytes) -> int:
     end = data.rfind(b"\n") + 1
     while end:
         start = data.rfind(b"\n", 0, end - 1) + 1
-        try:
-            if isinstance(json.loads(data[start:end]), dict):
-                return end
-        except ValueError:
-            pass
+        with contextlib.suppress(ValueError):
+            _parsed(data[start:end])
+            return end
         end = start
     return 0
 

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from agent.effort import Signals
 from agent.ending import WrongUsage
 from agent.events import Tokens, Warn
-from agent.journal import Record
+from agent.journal import Record, understood
+from agent.listing import listed
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.tally import Level, Tally
@@ -23,6 +24,8 @@ from sandbox import SandboxError
 if TYPE_CHECKING:
     from agent.session import Session
 
+MOST_NAMED = 50
+"""Files that the model is told of: a call may have changed a hundred thousand."""
 UNCHANGED = "No file has changed since the last call that had a result."
 
 
@@ -53,7 +56,8 @@ class Resumed:
 
     @classmethod
     def read(cls, records: list[Record]) -> Resumed:
-        """Raises WrongUsage where the session was killed before it recorded what it was told."""
+        """Raises WrongUsage where the session was killed before it recorded what it was told, and
+        EnvironmentProblem where its journal is damaged."""
         told = [record["options"] for record in records if record["kind"] == "options"]
         if not told:
             raise WrongUsage("This session ended before it began; start a new one.")
@@ -61,26 +65,30 @@ class Resumed:
             state = cls(RunOptions.model_validate(told[-1]))
         except ValidationError:
             raise WrongUsage("Another version of Ostro recorded this session; start a new one.") from None
-        for record in records:
-            match record["kind"]:
-                case "message":
-                    state.history.append(Message.model_validate(record["message"]))
-                case "repository":
-                    state.repository = state.repository or record
-                case "before":
-                    state.before = {name: value for name, value in record.items() if name != "kind"}
-                case "commits" if state.before:
-                    state.before["refs"] = None
-                case "candidate" if record["sha256"]:
-                    state.candidates[record["path"]] = record["sha256"]
-                case "candidate":
-                    state.candidates.pop(record["path"], None)
-                case "event":
-                    state._count(record["event"])
-        state.timeline = Timeline.read(records)
+        with understood():
+            for record in records:
+                state._take(record)
+            state.timeline = Timeline.read(records)
         if state.timeline.at:
             state.start_tree, state.last_tree = state.timeline.points[0].tree, state.timeline.at.tree
         return state
+
+    def _take(self, record: Record) -> None:
+        match record["kind"]:
+            case "message":
+                self.history.append(Message.model_validate(record["message"]))
+            case "repository":
+                self.repository = self.repository or record
+            case "before":
+                self.before = {name: value for name, value in record.items() if name != "kind"}
+            case "commits" if self.before:
+                self.before["refs"] = None
+            case "candidate" if record["sha256"]:
+                self.candidates[record["path"]] = record["sha256"]
+            case "candidate":
+                self.candidates.pop(record["path"], None)
+            case "event":
+                self._count(record["event"])
 
     def _count(self, event: Record) -> None:
         match event["type"]:
@@ -131,7 +139,8 @@ class Resumed:
             return "Files may have changed since the last call that had a result: read them again."
         if not files:
             return UNCHANGED
-        return f"Changed since the last call that had a result: {', '.join(files)}. Read them again."
+        names = listed(files, most=MOST_NAMED)
+        return f"Changed since the last call that had a result: {names}. Read them again."
 
 
 def open_calls(history: list[Message]) -> list[ToolCall]:

@@ -6,7 +6,6 @@ at here. What a command may really do, the sandbox decides.
 
 from __future__ import annotations
 
-import itertools
 import posixpath
 import re
 import shlex
@@ -15,8 +14,13 @@ from collections.abc import Iterator, Sequence
 _ACTS_ON = set("|&;<>()`$*?[]{}~!#\\")
 """Characters with which a shell does more than to run the words as they stand."""
 _SEPARATES = re.compile(r"\$\(|[`\n\r;|&(){}]|<\(|>\(")
-_STARTS_A_SHELL = re.compile(r"-\w*c")
-_TAKES_A_WORD = {"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--exec-path"}
+_STARTS_A_SHELL = re.compile(r"-\w*c|eval|trap|-S|--split-string")
+"""What a command line follows in one word, be it after options."""
+_CONTINUED = "\\\n"
+"""A line that goes on in the next one: the shell takes both signs out before it looks for words."""
+_TAKES_A_WORD = frozenset(
+    {"-C", "-c", "--git-dir", "--work-tree", "--namespace", "--config-env", "--exec-path", "--attr-source"}
+)
 """Options of git itself that may have their value in the next word."""
 DEEPEST = 4
 
@@ -44,11 +48,13 @@ def begins_with(words: Sequence[str], prefix: Sequence[str]) -> bool:
 def names(line: str, prefix: Sequence[str]) -> bool:
     """Whether a command that begins so seems to be anywhere in a line. Rather yes than no.
 
-    Looks into chains, substitutions and `sh -c`, behind `env`, `sudo` and the like and assignments, and past
-    git's own options; the program may be written with its folder.
+    Looks into chains, substitutions and `sh -c`, behind `env`, `sudo` and the like and assignments, past
+    git's own options, and over the ends of lines that go on; the program may be written with its folder, and
+    git's commands as programs of their own.
     """
     return any(
-        begins_with([posixpath.basename(words[n]), *words[n + 1 :]], prefix)
+        # The rest of $'...' begins with a dollar sign.
+        begins_with([posixpath.basename(words[n].removeprefix("$")), *words[n + 1 :]], prefix)
         for words in commands(line)
         for n in range(len(words))
     )
@@ -56,13 +62,15 @@ def names(line: str, prefix: Sequence[str]) -> bool:
 
 def commands(line: str, depth: int = 0) -> Iterator[list[str]]:
     """The simple commands that a line seems to hold, git's own options left out."""
-    for words in _split(line):
+    for words in _split(line.replace(_CONTINUED, "")):
         yield _without_git_options(words)
         if depth >= DEEPEST:
             continue
-        for before, word in itertools.pairwise(words):
-            if before == "eval" or _STARTS_A_SHELL.fullmatch(before):
+        shell = False
+        for word in words:
+            if shell:
                 yield from commands(word, depth + 1)
+            shell = bool(_STARTS_A_SHELL.fullmatch(word)) or (shell and word.startswith("-"))
 
 
 def _split(line: str) -> Iterator[list[str]]:
@@ -94,7 +102,10 @@ def _without_git_options(words: Sequence[str]) -> list[str]:
     waiting = list(reversed(words))
     while waiting:
         kept.append(waiting.pop())
-        if posixpath.basename(kept[-1]) != "git":
+        program = posixpath.basename(kept[-1])
+        if len(kept) == 1 and program.startswith("git-"):
+            kept[:] = ["git", program.removeprefix("git-")]
+        if program != "git":
             continue
         while waiting and waiting[-1].startswith("-"):
             if waiting.pop() in _TAKES_A_WORD and waiting:

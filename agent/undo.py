@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from agent.ending import EnvironmentProblem, Unsolved, WrongUsage
 from agent.events import UndoEvent
-from agent.journal import Journal, Record, find, read, repository_lock, sessions_folder
+from agent.journal import Journal, Record, find, read, repository_lock, sessions_folder, understood
+from agent.listing import listed
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.timeline import Move, Point, Timeline
@@ -87,7 +88,9 @@ async def opened(
         with repository_lock(sandbox.workspace.root, name):
             journal = Journal.reopen(name)
             try:
-                yield sandbox.workspace, journal, Timeline.read(journal.records())
+                with understood():
+                    timeline = Timeline.read(journal.records())
+                yield sandbox.workspace, journal, timeline
             finally:
                 journal.close()
     finally:
@@ -187,5 +190,4 @@ def _options(records: list[Record]) -> RunOptions:
 
 
 def _some(files: list[str]) -> str:
-    named = ", ".join(name or "." for name in files[:MOST_NAMED])
-    return named + (f" and {len(files) - MOST_NAMED} more" if len(files) > MOST_NAMED else "")
+    return listed([name or "." for name in files], most=MOST_NAMED)

@@ -28,7 +28,7 @@ class FileProblem(SandboxError):
 
 
 class ChangedMeanwhile(SandboxError):
-    """Somebody changed files between the look at them and the write; nothing was written."""
+    """Somebody changed files between the look at them and the write; theirs were not written to."""
 
 
 class TooLong(SandboxError):

@@ -33,7 +33,7 @@ def find_repository(path: Path, *, home: Path | None = None) -> Repository:
     """The repository that holds `path`. Raises NotARepository with one sentence."""
     home = _real(home or Path(os.path.expanduser("~")))
     start = _real(path)
-    if not start.is_dir():
+    if not os.path.isdir(start):  # which a name that is too long is not either
         raise NotARepository(f"{path} is not a folder; name the folder of a git repository.")
     for folder in (start, *start.parents):
         if not os.path.lexists(folder / ".git"):

@@ -155,12 +155,18 @@ class Snapshots:
 
         The id of what was there before, all of which is recorded first. Raises SandboxError, with nothing
         written, where something unrecorded is in the way; ChangedMeanwhile where what would be overwritten
-        is not as the snapshot `expects` has it.
+        is not as the snapshot `expects` has it, or is changed while files are restored (then some are).
         """
         named = None if paths is None else [_relative(path) for path in paths]
         request = {"id": _id(id), "paths": named, "like": [], "expects": expects and _id(expects)}
         answer, _ = await self._ask("restore", **request)
-        if changed := answer.get("overtaken"):
+        changed = answer.get("overtaken")
+        if changed and answer.get("partly"):
+            raise ChangedMeanwhile(
+                f"Changed at this moment: {changed[0]}. It was left as it is, and other files were restored "
+                "already; look at it, and say it again."
+            )
+        if changed:
             more = f" and {len(changed) - MOST_NAMED} more" if len(changed) > MOST_NAMED else ""
             raise ChangedMeanwhile(
                 f"Changed at this moment: {', '.join(changed[:MOST_NAMED])}{more}. Nothing was restored; "

@@ -37,7 +37,7 @@ class OutputFolder:
                 folder._write(".gitignore", b"*\n")
             return folder
         except OSError as error:
-            why = "it is a link: name the folder itself" if path.is_symlink() else error.strerror
+            why = "it is a link: name the folder itself" if os.path.islink(path) else error.strerror
             raise EnvironmentProblem(f"--output-dir {path} cannot be made ({why}).") from error
 
     def write(self, files: dict[str, bytes]) -> str | None:

@@ -184,6 +184,7 @@ SERVED = (
 )  # fmt: skip
 
 LINKS, EXACT = "test_recorder_links.py", "test_snapshots_exact.py"
+TRAPS = "test_snapshots_trap.py::test_pipes_and_sockets_of_gits_names_stop_nothing"
 NO_LINKS = "os.O_NOFOLLOW | os.O_CLOEXEC"
 
 RECORDED = (
@@ -202,4 +203,17 @@ RECORDED = (
     Protection("recorder: an id is no option", (
         Change("snapshots.py", 'if len(id) != 40 or not set(id) <= set("0123456789abcdef"):', "if False:"),
     ), ("test_snapshots.py::test_an_id_is_not_an_option",)),
+    Protection("recorder: what is saved while it restores", (
+        Change("recorder/restore.py", "if change.path.endswith(GITS_OWN):", "if True:"),
+    ), (f"{LINKS}::test_a_file_saved_while_others_are_restored_stays",
+        f"{LINKS}::test_a_file_made_where_one_comes_back_stays")),
+    Protection("recorder: a pipe in the place of a list of ignored names", (
+        Change("recorder/walk.py", 'if ".gitignore" in found:', "if False:"),
+    ), (f"{TRAPS}[pipe gitignore]",), ends_in_time=True),
+    Protection("recorder: pipes in a git folder inside", (
+        Change("recorder/rules.py", '("HEAD", "config", "config.worktree", "commondir", "index")', "()"),
+    ), (f"{TRAPS}[pipe config]", f"{TRAPS}[pipe HEAD]", f"{TRAPS}[pipe index]"), ends_in_time=True),
+    Protection("recorder: no attributes of the tree", (
+        Change("recorder/patch.py", "cwd=self._objects, ", ""),
+    ), (f"{TRAPS}[pipe attributes]",), ends_in_time=True),
 )  # fmt: skip

@@ -138,9 +138,13 @@ class Repository:
             raise Refused(f"{_named(names)} is marked in the index as not to be looked at.")
 
     def _in_another(self, path: str, modules: set[str]) -> bool:
-        parts = path.split("/")
-        parents = ["/".join(parts[:n]) for n in range(1, len(parts))]
-        return any(p in modules or os.path.lexists(os.path.join(self._root, p, ".git")) for p in parents)
+        return any(
+            above in modules or os.path.lexists(os.path.join(self._root, above, ".git"))
+            for above in _folders(path)
+        )
+
+    def _is_behind_a_link(self, path: str) -> bool:
+        return any(os.path.islink(os.path.join(self._root, above)) for above in _folders(path))
 
     def _entries(self, index: str | None = None) -> list[str]:
         """Mode, id, stage and path of all that is in an index."""
@@ -151,8 +155,11 @@ class Repository:
     def _staged(self, paths: list[str], index: str) -> dict[str, str]:
         """Takes `paths` into an index as they are; its entries (mode and id) for those that exist."""
         where = {"GIT_INDEX_FILE": index}
+        # Git itself takes none for gone where a folder above has become a link.
+        gone = [path for path in paths if self._is_behind_a_link(path)]
+        self._ask("update-index", "--force-remove", "-z", "--stdin", stdin=_joined(gone), env=where)
         add = ("update-index", "--add", "--remove", "--replace", "-z", "--stdin")
-        self._ask(*add, stdin=_joined(paths), env=where)
+        self._ask(*add, stdin=_joined(sorted(set(paths) - set(gone))), env=where)
         wanted = set(paths)
         entries = (entry.split("\t", 1) for entry in self._entries(index))
         return {path: " ".join(info.split()[:2]) for info, path in entries if path in wanted}
@@ -260,6 +267,12 @@ def _replace(index: str, new: str, lock: str) -> None:
     with open(lock, "rb") as file:
         os.fsync(file.fileno())
     os.rename(lock, index)
+
+
+def _folders(path: str) -> list[str]:
+    """Those that a path lies in, the outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _split(output: bytes) -> list[str]:

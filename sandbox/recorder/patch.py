@@ -67,7 +67,10 @@ class Patch:
         env = {**os.environ, "GIT_DIR": git_dir, "GIT_OBJECT_DIRECTORY": self._objects}
         argv = [*self._git, *options, *_OPTIONS, a, b, "--", *paths]
         try:
-            done = subprocess.run(argv, env=env, stdin=subprocess.DEVNULL, capture_output=True)
+            # Not in the tree: git would read its attributes there, which say nothing here and may be pipes.
+            done = subprocess.run(
+                argv, cwd=self._objects, env=env, stdin=subprocess.DEVNULL, capture_output=True
+            )
         except FileNotFoundError:
             raise GitFailed("There is no `git` on PATH; install git.") from None
         if done.returncode != 0:

@@ -3,6 +3,7 @@
     {"op": "record", "session": ..., "like": [ids]}          {"id": ..., "notes": [sentences]}
     {"op": "restore", ..., "id": ..., "paths": [...],        {"id": of what was, "notes", "changed": [paths]}
      "expects": id or null}                                  or, nothing written: {"overtaken": [paths]}
+                                                             or, "partly": true, others written before
     {"op": "changed", "a": id, "b": id, "exact": bool}       {"changed": [paths]}
     {"op": "patch", "a": id, "b": id}                        {}, then the patch
 
@@ -21,7 +22,7 @@ import time
 from typing import Any
 
 from .index import Index
-from .restore import Blocked, Restore, is_wanted
+from .restore import GITS_OWN, Blocked, Overtaken, Restore, is_wanted
 from .rules import GitFailed, Rules
 from .snapshot import Snapshot, all_changes, file_changes
 from .store import Missing, Store
@@ -31,8 +32,6 @@ from .walk import DEEPEST, Unsteady, Walk
 KEPT_DAYS = 30
 """A snapshot that nobody recorded or restored for so long is dropped."""
 _DAY = 86_400
-GITS_OWN = "/.git/index"
-"""Of a repository inside: git rewrites it whenever somebody looks at its status."""
 _LONG = 200
 """Characters of a path that is named."""
 
@@ -102,6 +101,8 @@ class Recorder:
         try:
             restore = Restore(self._store, self._place["root"], rules, Snapshot(self._store, now), target)
             changed = restore.run(index, request["paths"])
+        except Overtaken as problem:
+            return {"overtaken": [str(problem)], "partly": True, "notes": notes}
         finally:
             rules.close()
         self._use(bytes.fromhex(request["id"]))

@@ -14,7 +14,7 @@ import stat
 from collections.abc import Sequence
 
 from .access import LOOK, allowed, is_own, permit
-from .index import Index
+from .index import Index, Seen
 from .rules import Rules
 from .snapshot import Change, Snapshot, all_changes
 from .store import Store
@@ -22,6 +22,8 @@ from .trees import FOLDER, LINK, Entry
 from .walk import OPEN_FOLDER
 
 TEMPORARY = ".ostro-restore-"
+GITS_OWN = "/.git/index"
+"""Of a repository inside: git rewrites it whenever somebody looks at its status."""
 
 
 _PROTECTED = "{} is protected inside the sandbox and was not restored."
@@ -29,6 +31,10 @@ _PROTECTED = "{} is protected inside the sandbox and was not restored."
 
 class Blocked(Exception):
     """One sentence: why nothing, or not all, was restored."""
+
+
+class Overtaken(Exception):
+    """A path that somebody changed after it was recorded; it is as they left it, and others are restored."""
 
 
 class Restore:
@@ -43,11 +49,16 @@ class Restore:
         self._target = target
         self._names: list[str] = []
         """The folders on the way to the last path; one more of `_fds`, from the top on, are open."""
+        self._index = Index([])
+        """What the walk before it saw."""
+        self._unlinked: set[int] = set()
+        """Files with several names of which one is gone."""
         self._loosened: dict[str, int] = {}
         """Folders that were closed to their owner, with the permissions they had."""
 
     def run(self, index: Index, paths: Sequence[str] | None) -> list[str]:
-        """The paths that are different now. Raises Blocked, OSError, Missing."""
+        """The paths that are different now. Raises Blocked, Overtaken, OSError, Missing."""
+        self._index = index
         changes = [c for c in all_changes(self._now, self._target) if is_wanted(c.path, paths)]
         try:
             self._refuse_unrecorded(changes, index)
@@ -105,7 +116,7 @@ class Restore:
         for change in reversed(changes):
             under = any(change.path == path or change.path.startswith(path + "/") for path in turned)
             if under and change.before is not None:
-                self._delete(change.path, change.before, must=True)
+                self._delete(change, must=True)
 
     def _put(self, change: Change) -> None:
         path, entry = change.path, change.after
@@ -123,10 +134,13 @@ class Restore:
             if entry[0] == LINK:
                 os.symlink(self._store.get(entry[1]), os.fsencode(new), dir_fd=folder)
             else:
-                fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
-                with os.fdopen(fd, "wb") as file:
-                    file.write(self._store.get(entry[1]))
-                    os.fchmod(file.fileno(), mode)
+                fd = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600, dir_fd=folder)
+                try:
+                    self._store.write_to(fd, entry[1])
+                    os.fchmod(fd, mode)
+                finally:
+                    os.close(fd)
+            self._require_recorded(change, folder, name)
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException as problem:
             if isinstance(problem, OSError):
@@ -144,8 +158,7 @@ class Restore:
             ignored = self._rules.ignored(there)
         for change in reversed(gone):
             if change.path not in ignored:
-                assert change.before is not None
-                self._delete(change.path, change.before)
+                self._delete(change)
 
     def _permit(self, changes: list[Change]) -> None:
         """From the inside out: a folder may be closed even to its owner from then on."""
@@ -190,9 +203,12 @@ class Restore:
         with contextlib.suppress(FileExistsError):
             os.mkdir(name, 0o700, dir_fd=folder)
 
-    def _delete(self, path: str, entry: Entry, *, must: bool = False) -> None:
+    def _delete(self, change: Change, *, must: bool = False) -> None:
+        path, entry = change.path, change.before
+        assert entry is not None
         try:
             folder, name = self._enter(path)
+            self._require_recorded(change, folder, name)
             if entry[0] == FOLDER:
                 self._leave(path)
                 os.rmdir(name, dir_fd=folder)
@@ -205,6 +221,37 @@ class Restore:
                 return  # what git ignores in it stays
             problem.filename = path
             raise
+
+    def _require_recorded(self, change: Change, folder: int, name: str) -> None:
+        """That a file which is to go is still the one that was recorded. Raises Overtaken.
+
+        To restore many files takes a while, in which the user may save one of them.
+        """
+        if change.path.endswith(GITS_OWN):
+            return
+        try:
+            status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if stat.S_ISDIR(status.st_mode):
+            return  # a folder goes only once it is empty, and no file takes its place before
+        seen = self._seen(change.path)
+        if seen is None or (status.st_mode, status.st_size, status.st_ino) != (seen[0], seen[1], seen[4]):
+            raise Overtaken(change.path)
+        # To take one of its names away has set the time of the others anew.
+        if status.st_ctime_ns != seen[3] and status.st_ino not in self._unlinked:
+            raise Overtaken(change.path)
+        if status.st_nlink > 1:
+            self._unlinked.add(status.st_ino)
+
+    def _seen(self, path: str) -> Seen | None:
+        """A file as the walk found it; the `.git` of a repository inside lies beside the folder's names."""
+        folder, _, name = path.rpartition("/")
+        for where in (folder, f"{folder}/"):
+            seen = self._index.folders.get(where, (b"", {}))[1].get(name)
+            if isinstance(seen, tuple):
+                return seen
+        return None
 
     def _status(self, path: str) -> os.stat_result | None:
         try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,10 @@ if TYPE_CHECKING:
 CACHES = ("__pycache__", ".pytest_cache")
 CACHE_ENDS = (".pyc", ".pyo")
 """What running the tests leaves behind: neither recorded nor missed."""
+_READ_BY_GIT = ("HEAD", "config", "config.worktree", "commondir", "index")
+"""Of a git folder, by `ls-files`: git waits for a pipe of such a name for ever."""
+_PATIENCE = 120.0
+"""Seconds; what a configuration includes may be a pipe as well."""
 _AT_ONCE = 16 << 10
 """Bytes of names that are given to git before its answers are read; a pipe holds more."""
 
@@ -32,6 +38,7 @@ class Rules:
         self._own = own_git_dir
         self._asked: subprocess.Popen[bytes] | None = None
         self._tracked: dict[str, tuple[set[str], set[str]]] = {}
+        self._held: list[int] = []
 
     def ignored(self, paths: Sequence[str]) -> set[str]:
         """Those of the paths that the ignore rules match, whether git tracks them or not."""
@@ -56,7 +63,20 @@ class Rules:
         below = path[len(repository) + 1 :] if repository else path
         return below in files or below in folders
 
+    def never_wait(self, folder: int, name: str) -> None:
+        """Where a list of ignored names is a pipe, git would wait for somebody who writes: that is this, now.
+
+        Git takes it for an empty list then.
+        """
+        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+        if stat.S_ISFIFO(status.st_mode):
+            with contextlib.suppress(OSError):  # it is closed to us, and so to git
+                held = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._held.append(os.open(name, held, dir_fd=folder))
+
     def close(self) -> None:
+        for fd in self._held:
+            os.close(fd)
         if self._asked:
             assert self._asked.stdin and self._asked.stdout
             self._asked.stdin.close()
@@ -102,11 +122,19 @@ class Rules:
 
         where = os.path.join(self._root, repository)
         env = {name: value for name, value in self._env.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+        if repository and any(_is_pipe(os.path.join(where, ".git", name)) for name in _READ_BY_GIT):
+            return set(), set()
         if not repository:
             env.update(GIT_DIR=self._own, GIT_WORK_TREE=self._root)
-        done = subprocess.run(
-            [*self._git, "ls-files", "-z"], cwd=where, env=env, stdin=subprocess.DEVNULL, capture_output=True
-        )
+        argv = [*self._git, "ls-files", "-z"]
+        try:
+            done = subprocess.run(
+                argv, cwd=where, env=env, stdin=subprocess.DEVNULL, capture_output=True, timeout=_PATIENCE
+            )
+        except subprocess.TimeoutExpired:
+            raise GitFailed(
+                f"`git ls-files` does not answer in {where}; is what it reads there, in `.git`, a pipe?"
+            ) from None
         if done.returncode != 0:
             if repository:
                 return set(), set()  # what is called `.git` there is no repository
@@ -118,6 +146,13 @@ class Rules:
             while (name := name.rpartition("/")[0]) and name not in folders:
                 folders.add(name)
         return files, folders
+
+
+def _is_pipe(path: str) -> bool:
+    try:
+        return stat.S_ISFIFO(os.stat(path).st_mode)
+    except OSError:
+        return False
 
 
 def is_cache(name: str) -> bool:

@@ -32,6 +32,7 @@ _END_MAGIC = b"complete"
 _SUFFIX = ".segment"
 _LEVEL = 1
 """Zlib's; the store is written far more often than read."""
+_BLOCK = 4 << 20
 MOST_SEGMENTS = 24
 SMALL = 64 << 20
 """Bytes up to which a segment is merged with others, once there are many."""
@@ -150,6 +151,31 @@ class Store:
         if sha1(b"%s %d\0" % (name, len(data)) + data).digest() != id:
             raise Missing(id.hex())
         return data
+
+    def write_to(self, file: int, id: bytes) -> None:
+        """Writes a blob that need not fit into memory to a new file, with holes where it is zeros.
+
+        Raises Missing, after which the file is worth nothing.
+        """
+        kind, data = self._unpacked(id)
+        if kind >> 1 == 0:
+            _write(file, self.get(id), 0)
+            return
+        for _ in range((kind >> 1) - 1):
+            data = b"".join(self._unpacked(chunk)[1] for chunk in ids_in(data))
+        size = 0
+        for chunk in ids_in(data):
+            part = self._unpacked(chunk)[1]
+            if part.count(0) < len(part):
+                _write(file, part, size)
+            size += len(part)
+        os.truncate(file, size)
+        # How long it is comes first in what its id is made of, so that it is read once more.
+        digest = sha1(b"blob %d\0" % size)
+        for at in range(0, size, _BLOCK):
+            digest.update(os.pread(file, _BLOCK, at))
+        if digest.digest() != id:
+            raise Missing(id.hex())
 
     def put(self, name: bytes, data: bytes) -> bytes:
         """Keeps a blob or a tree; its id."""
@@ -284,6 +310,13 @@ class Store:
         for name in os.listdir(self._objects):
             if name.startswith("new-"):
                 os.unlink(os.path.join(self._objects, name))
+
+
+def _write(file: int, data: bytes, at: int) -> None:
+    left = memoryview(data)
+    while left:
+        done = os.pwrite(file, left, at)
+        left, at = left[done:], at + done
 
 
 def ids_in(data: bytes) -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
@@ -78,6 +79,8 @@ class Walk:
                 repository, renewed = self._repository(path)
                 recheck = recheck or renewed
             recheck = recheck or self._rules_changed(found.get(".gitignore"), old_names)
+            if ".gitignore" in found:
+                self._rules.never_wait(fd, ".gitignore")
 
         names: Names = {}
         stats: dict[str, os.stat_result] = {}
@@ -101,11 +104,11 @@ class Walk:
                 names[name] = known
                 self._count(status.st_mode)
                 continue
+            if not _is_kept_kind(status.st_mode):
+                continue
             if name == _GIT and not verbatim:
                 if path:
                     self._inner_git(fd, prefix + name, status)
-                continue
-            if not _is_kept_kind(status.st_mode):
                 continue
             if stat.S_ISDIR(status.st_mode) and _is_too_deep(prefix + name):
                 self.too_deep.append(prefix + name)
@@ -185,7 +188,7 @@ class Walk:
             return known
         for _ in range(_TRIES):
             with allowed(name, fd, status, stat.S_IRUSR) as closed:
-                opened = os.open(name, _OPEN_FILE, dir_fd=fd)
+                opened = _opened(name, fd)
             try:
                 before = os.fstat(opened)
                 if not stat.S_ISREG(before.st_mode):
@@ -282,6 +285,15 @@ class Walk:
                 if mode is not None and _is_odd(mode, usual):
                     odd[f"{folder.rstrip('/')}/{name}" if folder else name] = stat.S_IMODE(mode)
         return usual, odd
+
+
+def _opened(name: str, folder: int) -> int:
+    try:
+        return os.open(name, _OPEN_FILE, dir_fd=folder)
+    except OSError as problem:
+        if problem.errno == errno.ENXIO:  # a socket has taken the file's place
+            raise FileNotFoundError(name) from None
+        raise
 
 
 def _seen(status: os.stat_result, id: bytes, written: int = 0) -> Seen:

@@ -73,6 +73,23 @@ async def test_one_commit_by_the_user(git_repo: GitRepo) -> None:
     assert not [event.text for event in ran.of(Warn) if "Moved" in event.text]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "mv d e && ln -s e d",
+        "rm -r d && ln -s /nowhere d",
+        "rm -r d && echo > d",
+        "rm x && mkdir x && echo > x/y",
+    ],
+)
+async def test_folders_files_and_links_in_each_others_place(git_repo: GitRepo, command: str) -> None:
+    repo = git_repo({"d/inner/file": "1\n", "d/other": "2\n", "x": "3\n"})
+    ran = await run(repo, [call("shell", command=command), say("Done.")], commit=True)
+    assert (ran.end.outcome, ran.end.commit) == ("done", head(repo)), ran.end.reason
+    named = git(repo, "diff", "--no-renames", "--name-only", "HEAD^", "HEAD").split()
+    assert named == ran.end.changed_files and git(repo, "status", "--porcelain") == ""
+
+
 async def test_without_it_nothing_is_committed(git_repo: GitRepo) -> None:
     repo = git_repo({})
     before = head(repo)

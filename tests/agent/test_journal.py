@@ -17,6 +17,8 @@ from agent.journal import Journal, find, new_session_id, read, repository_lock
 from agent.secrets import MASK
 from engine.request import Message
 from tests.agent.running import ROOT
+from tests.conftest import GitRepo
+from tui.command_line import main
 
 
 def journal_of(*texts: str) -> Journal:
@@ -71,6 +73,38 @@ def test_damage_in_the_middle_is_named():
 
     with pytest.raises(EnvironmentProblem, match="damaged"):
         read(journal.path)
+
+
+DEEP = b"[" * 100_000
+DAMAGED = [
+    b"5", b"[]", b"{}", DEEP, b'{"kind":[]}', b'{"kind":"event"}', b'{"kind":"event","event":{}}',
+    b'{"kind":"event","event":{"type":"usage"}}', b'{"kind":"event","event":{"type":"end"}}',
+    b'{"kind":"message"}', b'{"kind":"message","message":{}}', b'{"kind":"options"}', b'{"kind":"candidate"}',
+    b'{"kind":"tree"}', b'{"kind":"undo"}',
+    b'{"kind":"undo","step":99,"tree":"x","label":"l","saved":"y","back":77}\n{"kind":"restored"}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", DAMAGED, ids=range(len(DAMAGED)))
+def test_no_damage_is_a_fault(
+    git_repo: GitRepo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, line: bytes
+):
+    """Of Ostro's own, that is: exit code 70. Nor does it keep other sessions from being listed and undone."""
+    monkeypatch.chdir(git_repo({"a.py": ""}))
+    journal = Journal.create()
+    journal.append("options", options={"kind": "run", "model": "scripted", "repo": ".", "task": "x"})
+    journal.append("tree", tree="0" * 40, label="start")
+    journal.close()
+    whole = journal.path.read_bytes()
+    journal.path.write_bytes(whole + line + b"\n" + b'{"kind":"restored"}\n')
+
+    assert main(["run", "--resume", journal.session, "--max-steps", "1"]) in (2, 3)
+    assert main(["undo", journal.session]) in (2, 3)
+    assert main(["undo"]) in (2, 3)
+    assert main(["sessions", "show", journal.session]) in (0, 3)
+    assert main(["sessions", "list"]) == 0
+    assert "mistake" not in capfd.readouterr().err
+    journal.path.unlink()
 
 
 def test_text_that_is_not_unicode_survives():

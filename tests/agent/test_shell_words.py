@@ -34,6 +34,15 @@ COMMIT = [
     "gi\\t commit",
     "git commit -m 'never closed",
     "xargs git commit",
+    "git \\\n  commit \\\n  -m x",
+    "git com\\\nmit",
+    "bash -c $'git commit'",
+    "sh -c -- 'git commit'",
+    "sh -c -x 'git commit'",
+    "env -S 'git commit'",
+    "trap 'git commit' EXIT",
+    "git --attr-source HEAD commit",
+    "/usr/lib/git-core/git-commit -m x",
 ]
 
 
@@ -44,7 +53,14 @@ def test_a_commit_is_seen(line: str):
 
 @pytest.mark.parametrize(
     "line",
-    ["git log --grep commit", "grep -rn 'git commit' .", "git status; echo commit", "git commit-graph", ""],
+    [
+        "git log --grep commit",
+        "grep -rn 'git commit' .",
+        "git status; echo commit",
+        "git commit-graph",
+        "ls git-commit",
+        "",
+    ],
 )
 def test_what_is_no_commit(line: str):
     assert not names(line, ["git", "commit"])

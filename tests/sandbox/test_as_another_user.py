@@ -29,8 +29,8 @@ ATTACKS = (
     "test_seccomp.py",
 )
 ROOMS = (
-    "test_attack_limits.py", "test_disk.py", "test_layers.py", "test_memory.py", "test_rooms.py", "test_tier_c.py",
-    "test_toolchain.py",
+    "test_attack_limits.py", "test_disk.py", "test_layers.py", "test_memory.py", "test_rooms.py",
+    "test_tier_c.py", "test_toolchain.py",
     # Of these the attacks alone, for the rest of them takes minutes.
     "test_commands.py::test_a_hostile_venv_shows_nothing",
     "test_commands.py::test_path_entries_in_the_workspace",

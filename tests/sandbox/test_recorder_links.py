@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,51 @@ def test_nothing_is_written_through_a_folder_that_becomes_a_link(
         asked(recorder, "restore", id=before, paths=None)
     kept = (outside / "file").read_text() == SECRET and os.listdir(outside) == ["file"]
     assert kept is not works
+
+
+def save(file: Path) -> None:
+    file.write_text("the user's")
+
+
+@pytest.mark.parametrize("goes", [False, True])
+def test_a_file_saved_while_others_are_restored_stays(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, goes: bool
+) -> None:
+    """In a large tree that takes seconds, and what was recorded before them does not hold it."""
+    file = repo / "z.txt"
+    if not goes:
+        file.write_text("one")
+    before = asked(recorder, "record")["id"]
+    (repo / "a.txt").write_text("new")
+    file.write_text("two")
+    swapping(partial(save, file), Restore, "_remove" if goes else "_put", monkeypatch)
+    answer = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert answer.get("overtaken") == ["z.txt"] and answer.get("partly")
+    assert file.read_text() == "the user's"
+    assert list(repo.glob(".ostro-restore-*")) == []
+    again = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert "a.txt" not in os.listdir(repo) and set(again["changed"]) >= {"z.txt"}
+
+
+def test_a_file_made_where_one_comes_back_stays(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repo / "a.txt").write_text("one")
+    before = asked(recorder, "record")["id"]
+    (repo / "a.txt").unlink()
+    swapping(partial(save, repo / "a.txt"), Restore, "_put", monkeypatch)
+    answer = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert answer.get("overtaken") == ["a.txt"] and (repo / "a.txt").read_text() == "the user's"
+
+
+def test_files_that_are_one_by_a_hard_link_come_back(repo: Path, recorder: Recorder) -> None:
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (repo / name).write_text(name)
+    before = asked(recorder, "record")["id"]
+    for name in ("b.txt", "c.txt"):
+        (repo / name).unlink()
+        os.link(repo / "a.txt", repo / name)
+    os.link(repo / "a.txt", repo / "d.txt")
+    asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert [(repo / name).read_text() for name in ("a.txt", "b.txt", "c.txt")] == ["a.txt", "b.txt", "c.txt"]
+    assert not (repo / "d.txt").exists()

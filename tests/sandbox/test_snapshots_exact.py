@@ -375,3 +375,27 @@ async def test_a_tree_too_deep_to_record_stops_nothing(
     )
     await box.workspace.restore(b)
     assert (repo / name / name / "f").exists()
+
+
+async def test_a_file_of_holes_comes_back_with_them(repo: Path, box: Sandbox) -> None:
+    """It may be larger than the disk, and than the memory."""
+    file, some = repo / "holes", random.Random(1).randbytes(100_000)
+    with_holes(file, 300 << 20, some, 200 << 20)
+    a = await box.workspace.snapshot()
+    file.unlink()
+    await box.workspace.restore(a)
+    assert file.stat().st_size == 300 << 20 and file.stat().st_blocks * 512 < 4 << 20
+    assert part(file, (200 << 20) - 10, 100_020) == bytes(10) + some + bytes(10)
+
+
+def with_holes(file: Path, size: int, data: bytes, at: int) -> None:
+    with file.open("wb") as opened:
+        opened.truncate(size)
+        opened.seek(at)
+        opened.write(data)
+
+
+def part(file: Path, at: int, size: int) -> bytes:
+    with file.open("rb") as opened:
+        opened.seek(at)
+        return opened.read(size)

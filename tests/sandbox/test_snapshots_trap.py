@@ -150,3 +150,31 @@ async def test_a_virtual_environment_of_any_name(repo: Path, open_sandbox: Opene
     assert {"src/new", "other"} <= set(changed)
     assert b"\n" in name or len(changed) == 2, "it is left out by its own name"
     assert "src/new" in {entry.path for entry in await box.workspace.listing(recursive=True)}
+
+
+SOCKET = "python3 -c 'import socket, sys; socket.socket(socket.AF_UNIX).bind(sys.argv[1])' "
+
+
+TRAPS = {
+    "socket git": f"cd trap; {SOCKET} .git",
+    "pipe git": "mkfifo trap/.git",
+    "socket gitignore": f"cd trap; {SOCKET} .gitignore",
+    "pipe gitignore": "mkfifo trap/.gitignore",
+    "pipe attributes": "mkfifo .gitattributes trap/.gitattributes",
+    "pipe config": "git init -q trap; cd trap; echo '*' > .gitignore; rm .git/config; mkfifo .git/config",
+    "pipe HEAD": "git init -q trap; cd trap; echo '*' > .gitignore; rm .git/HEAD; mkfifo .git/HEAD",
+    "pipe index": "git init -q trap; cd trap; echo '*' > .gitignore; mkfifo .git/index",
+}
+
+
+@pytest.mark.parametrize("trap", TRAPS.values(), ids=TRAPS)
+async def test_pipes_and_sockets_of_gits_names_stop_nothing(repo: Path, box: Sandbox, trap: str) -> None:
+    """Git waits for whoever may write into a pipe, and no socket can be opened."""
+    a = await box.workspace.snapshot()
+    await shell(box, f"mkdir trap; echo file > trap/file; echo more >> README.md; {trap}; ls -lR trap")
+    async with asyncio.timeout(30):
+        b = await box.workspace.snapshot()
+        assert "README.md" in await box.workspace.changed(a, b)
+        assert "+more" in await box.workspace.diff(a, b)
+        await box.workspace.restore(a)
+    assert (repo / "README.md").read_text() == "read me\n"

@@ -50,6 +50,7 @@ WRONG_USAGE = [
     (["run", "--no-such-option", "x"], "--no-such-option"),
     (["run", "--resume", "nothing"], "no session"),
     (["run", "--resume", "../../etc"], "no session"),
+    (["run", "--resume", "a" * 300], "no session"),
     (["run", "--resume", "x", "task"], "leave TASK out"),
     (["run", "--allow-network", "", "x"], "HOST or HOST:PORT"),
     (["run", "--allow-network", "https://pypi.org/simple", "x"], "leave out"),
@@ -276,3 +277,12 @@ def test_the_doctor_looks_at_the_settings(git_repo: GitRepo, tmp_path: Path) -> 
 def test_empty_words_are_wrong_usage(git_repo: GitRepo, words: tuple[str, ...]) -> None:
     done = ostro(*words, cwd=git_repo({}))
     assert done.returncode == 2 and "is empty" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["run", "--repo", "a" * 300, "x"], ["trust", "a" * 300], ["run", "--output-dir", "a" * 300, "x"]],
+)
+def test_a_name_that_is_too_long_is_no_fault(git_repo: GitRepo, words: list[str]):
+    done = ostro(*words, cwd=git_repo({}))
+    assert done.returncode == 3 and "a" * 300 in one_sentence(done)
