@@ -38,12 +38,13 @@ def recorder(repo: Path, tmp_path: Path) -> Iterator[Recorder]:
 
 @pytest.fixture
 def follows(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Makes the recorder one that opens whatever a link leads to."""
+    """Makes the recorder one that opens whatever a link leads to, and takes it for what was recorded."""
 
     def follow() -> None:
         folder = walk.OPEN_FOLDER & ~os.O_NOFOLLOW
         monkeypatch.setattr(walk, "OPEN_FOLDER", folder)
         monkeypatch.setattr(restore, "OPEN_FOLDER", folder)
+        monkeypatch.setattr(Restore, "_require_recorded", lambda *_: None)
         monkeypatch.setattr(walk, "_OPEN_FILE", walk._OPEN_FILE & ~os.O_NOFOLLOW)
 
     return follow
@@ -67,11 +68,10 @@ def asked(recorder: Recorder, op: str, **more: Any) -> dict[str, Any]:
 def swapping(swap: Callable[[], None], kind: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swaps something, once, in the moment when this method is called, for what is to be swapped."""
     method, left = getattr(kind, name), [swap]
+    wanted = {"_file": "file", "_below": "folder", "_ignored": "folder/"}.get(name)
 
     def called(self: Any, *args: Any) -> Any:
-        if left and args[1] == {"_file": "file", "_below": "folder", "_ignored": "folder/"}.get(
-            name, args[1]
-        ):
+        if left and (wanted is None or args[1] == wanted):
             left.pop()()
         return method(self, *args)
 
