@@ -314,4 +314,5 @@ def serve(root: str, git_dir: str, excludes: str, folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(*sys.argv[1:4], sys.argv[4:])
+    top, own, ignored, *libraries = sys.argv[1:]
+    serve(top, own, ignored, libraries)
