@@ -23,6 +23,7 @@ from sandbox.toolchain import own_python
 
 SERVICE = "git_service.py"
 LIBRARY = ("git", "gitdb", "smmap")
+EXCLUDES_INSIDE = Path("/run/ostro/user-excludes")
 ANSWER_WITHIN = 600.0
 """Seconds; a first look at all files of a huge repository takes long."""
 LIMITS = Limits(disk_bytes=None)
@@ -55,9 +56,11 @@ class History:
     can be written; what makes git run programs is read-only there too.
     """
 
-    def __init__(self, launcher: Launcher, policy: Policy, repository: Repository) -> None:
+    def __init__(self, launcher: Launcher, policy: Policy, repository: Repository, excludes: Path) -> None:
+        """`excludes` holds what the user ignores in any repository."""
         self._launcher = launcher
-        self._policy = policy
+        self._excludes = EXCLUDES_INSIDE if launcher.bubblewrap is not None else excludes
+        self._policy = policy.with_mounts(Mount(excludes, self._excludes))
         self._repository = repository
         self._service: Service | None = None
         self._turn = asyncio.Lock()
@@ -128,7 +131,8 @@ class History:
         script = (INSIDE if self._launcher.bubblewrap is None else INSIDE_THERE) / SERVICE
         folders = dict.fromkeys(str(place.parent) for place in library())
         root, git_dir = str(self._repository.root), str(self._repository.git_dir)
-        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), root, git_dir, *folders]
+        argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), root, git_dir, str(self._excludes)]
+        argv += folders
         policy = await asyncio.to_thread(_policy, self._policy, self._repository)
         self._service = await self._launcher.service(
             policy, argv, cwd=policy.root, limits=LIMITS, line_bytes=64 << 20

@@ -94,6 +94,11 @@ class Store:
         write_once(self.folder, USER_EXCLUDES, user_excludes(os.environ, self.root))
 
     @property
+    def user_excludes(self) -> Path:
+        """What the user ignores in any repository, as it was when this was opened."""
+        return self.folder / USER_EXCLUDES
+
+    @property
     def index(self) -> Path:
         """What the walks over the repository itself saw last; a fork has a folder of its own."""
         return self.folder / "index"

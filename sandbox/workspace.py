@@ -316,7 +316,7 @@ class Workspace:
 
     def history(self, repository: Repository) -> History:
         """Git of the repository whose tree this is."""
-        return History(self._room.launcher, self._policy, repository)
+        return History(self._room.launcher, self._policy, repository, self._room.store.user_excludes)
 
     async def close(self) -> None:
         """Ends what still runs in it."""

@@ -1,10 +1,10 @@
 """Answers what Ostro asks of the repository's git, from inside the sandbox, with GitPython.
 
-Started as `python -I -S git_service.py ROOT GIT_DIR FOLDER...` and spoken to over stdin and stdout: one JSON
-line a request and an answer. GitPython lies in the FOLDERs. Git's commands for scripts do the work, since
-GitPython's own reading of objects knows no SHA-256. Whatever the repository's configuration would start
-(hooks, signing, filters, the file system monitor, pagers, fetches of missing objects) is switched off by
-the environment, which no configuration can override.
+Started as `python -I -S git_service.py ROOT GIT_DIR EXCLUDES FOLDER...` and spoken to over stdin and stdout:
+one JSON line a request and an answer. EXCLUDES is the user's list of ignored names, GitPython lies in the
+FOLDERs. Git's commands for scripts do the work, since GitPython's own reading of objects knows no SHA-256.
+Whatever the repository's configuration would start (hooks, signing, filters, the file system monitor, pagers,
+fetches of missing objects) is switched off by the environment, which no configuration can override.
 """
 
 from __future__ import annotations
@@ -44,18 +44,19 @@ class Refused(Exception):
 
 
 class Repository:
-    def __init__(self, root: str, git_dir: str) -> None:
+    def __init__(self, root: str, git_dir: str, excludes: str) -> None:
         from git.cmd import Git  # only now, for `serve` has to say first where it lies
 
         self._root = root
         self._git_dir = git_dir
         self._git = Git(root)
         self._base = {**ENVIRONMENT, "GIT_DIR": git_dir, "GIT_WORK_TREE": root}
-        self._env = {**self._base, **_settings(OFF)}
+        self._own_settings = {**OFF, "core.excludesFile": excludes}
+        self._env = {**self._base, **_settings(self._own_settings)}
 
     def settle(self) -> None:
         """Switches off the programs that the configuration names by now: a file it includes may change."""
-        off = dict(OFF)
+        off = dict(self._own_settings)
         listed = self._ask("config", "-z", "--name-only", "--get-regexp", PROGRAMS, codes=(0, 1))
         for name in _split(listed):
             section, _, key = name.rpartition(".")
@@ -303,11 +304,11 @@ def answer(repository: Repository, request: dict[str, Any]) -> dict[str, Any]:
         return {"refused": f"{problem.filename}: {problem.strerror}."}
 
 
-def serve(root: str, git_dir: str, folders: list[str]) -> None:
+def serve(root: str, git_dir: str, excludes: str, folders: list[str]) -> None:
     sys.path += folders
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]
-    repository = Repository(root, git_dir)
+    repository = Repository(root, git_dir, excludes)
     source, sink = sys.stdin.buffer, sys.stdout.buffer
     while line := source.readline():
         sink.write(json.dumps(answer(repository, json.loads(line))).encode("ascii") + b"\n")
@@ -315,4 +316,5 @@ def serve(root: str, git_dir: str, folders: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1], sys.argv[2], sys.argv[3:])
+    top, own, ignored, *libraries = sys.argv[1:]
+    serve(top, own, ignored, libraries)

@@ -48,6 +48,7 @@ async def test_what_the_user_ignores_everywhere_is_not_recorded(
     b = await box.workspace.snapshot()
     assert await box.workspace.changed(a, b) == ["both.txt", "kept.md", "new.txt"]
     assert ".idea" not in await box.workspace.diff(a, b)
+    assert sorted(await box.history.uncommitted()) == ["both.txt", "kept.md", "new.txt"]
     seen = {entry.path for entry in await box.workspace.listing(recursive=True)}
     assert {"both.txt", "kept.md"} <= seen and not {"a.swp", "private", ".idea"} & seen
     await box.workspace.restore(a)
