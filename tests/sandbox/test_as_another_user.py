@@ -20,25 +20,33 @@ from sandbox.scratch import remove_tree
 
 NOBODY = 65534
 ROOT = Path(__file__).parents[2]
-SUITES = (
-    "test_attacks.py", "test_attack_kernel.py", "test_attack_limits.py", "test_attack_planting.py",
-    "test_attack_processes.py", "test_files.py", "test_files_raced.py", "test_git_guard.py", "test_layers.py",
-    "test_seccomp.py", "test_snapshots_exact.py", "test_snapshots_trap.py", "test_tier_c.py",
-    "test_disk.py", "test_git_service.py", "test_git_service_quiet.py", "test_keepsake.py", "test_memory.py",
-    "test_network.py", "test_proxy.py", "test_recorder_links.py", "test_rooms.py", "test_toolchain.py",
-    # Of these the attacks alone, for the rest of them takes minutes.
-    "test_commands.py::test_a_hostile_venv_shows_nothing",
-    "test_commands.py::test_path_entries_in_the_workspace",
-    "test_commands.py::test_the_repository_cannot_bring_bubblewrap",
-    "test_commands.py::test_what_is_lent_can_be_read_inside",
-    "test_forks.py::test_a_fork_is_as_closed_as_the_workspace",
-    "test_forks.py::test_a_fork_is_open_without_a_sandbox",
-    "test_forks.py::test_a_sandbox_started_anew_shares_nothing_else",
-    "test_forks.py::test_what_is_shared_is_not_written",
-    "test_forks.py::test_what_is_shared_was_there_when_the_fork_was_made",
-    "test_scratch.py::test_a_plain_removal_follows_a_link",
-    "test_scratch.py::test_no_link_is_followed_and_no_permission_needed",
-)  # fmt: skip
+SUITES = {
+    "commands": (
+        "test_attacks.py", "test_attack_kernel.py", "test_attack_limits.py", "test_attack_planting.py",
+        "test_attack_processes.py", "test_disk.py", "test_layers.py", "test_memory.py", "test_rooms.py",
+        "test_seccomp.py", "test_tier_c.py", "test_toolchain.py",
+        # Of these the attacks alone, for the rest of them takes minutes.
+        "test_commands.py::test_a_hostile_venv_shows_nothing",
+        "test_commands.py::test_path_entries_in_the_workspace",
+        "test_commands.py::test_the_repository_cannot_bring_bubblewrap",
+        "test_commands.py::test_what_is_lent_can_be_read_inside",
+    ),
+    "files": (
+        "test_files.py", "test_files_raced.py", "test_keepsake.py", "test_recorder_links.py",
+        "test_snapshots_exact.py", "test_snapshots_trap.py",
+        "test_forks.py::test_a_fork_is_as_closed_as_the_workspace",
+        "test_forks.py::test_a_fork_is_open_without_a_sandbox",
+        "test_forks.py::test_a_sandbox_started_anew_shares_nothing_else",
+        "test_forks.py::test_what_is_shared_is_not_written",
+        "test_forks.py::test_what_is_shared_was_there_when_the_fork_was_made",
+        "test_scratch.py::test_a_plain_removal_follows_a_link",
+        "test_scratch.py::test_no_link_is_followed_and_no_permission_needed",
+    ),
+    "git and network": (
+        "test_git_guard.py", "test_git_service.py", "test_git_service_quiet.py", "test_network.py",
+        "test_proxy.py",
+    ),
+}  # fmt: skip
 NOT_HIS = ("test_git_service.py::test_gitpython_stays_out_of_this_process",)
 """It opens this very checkout, which is root's, and git enters no repository of somebody else's."""
 BECOME = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "env")
@@ -62,9 +70,10 @@ def runs(python: str) -> bool:
     return done.returncode == 0
 
 
+@pytest.mark.parametrize("suite", SUITES)
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can become somebody else")
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="no setpriv here (package util-linux)")
-def test_the_sandbox_holds_for_nobody(nobodys_home: Path) -> None:
+def test_the_sandbox_holds_for_nobody(nobodys_home: Path, suite: str) -> None:
     minor = f"python3.{sys.version_info.minor}"
     candidates = [os.path.realpath(sys.executable), f"/usr/bin/{minor}", f"/usr/local/bin/{minor}"]
     python = next((path for path in candidates if os.path.exists(path) and runs(path)), None)
@@ -74,7 +83,7 @@ def test_the_sandbox_holds_for_nobody(nobodys_home: Path) -> None:
         [*BECOME, python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
          f"--basetemp={nobodys_home}/tests",
          *(f"--deselect=tests/sandbox/{test}" for test in NOT_HIS),
-         *(str(ROOT / "tests" / "sandbox" / suite) for suite in SUITES)],
+         *(str(ROOT / "tests" / "sandbox" / file) for file in SUITES[suite])],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env={"HOME": str(nobodys_home), "PATH": os.defpath, "CI": "1", "PYTHONDONTWRITEBYTECODE": "1",
              # Also what a .pth file of an environment names.
