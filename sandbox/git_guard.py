@@ -4,8 +4,8 @@ Hooks, filters, pagers and the like are named by a repository's configuration, a
 exists of them is bound read-only, so that no command can change it. What does not exist cannot be bound
 without leaving something in the user's repository, so that a command can make it: it is gone again before the
 command's result is seen. So is what tells a rebase that has stopped to run something, and a link in a git
-folder that was not there before, for git would write through it. A repository made anew during the session may
-hold what it likes; it is reported.
+folder that was not there before, for git would write through it. A repository made anew during the session
+may hold what it likes; it is reported.
 """
 
 from __future__ import annotations

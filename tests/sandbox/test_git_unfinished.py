@@ -82,7 +82,8 @@ async def test_no_line_is_added_to_a_rebase(repo: Path, open_sandbox: Opener, ho
 async def test_no_rebase_is_made_up(repo: Path, open_sandbox: Opener, bare: bool) -> None:
     script = f"""
         mkdir .git/rebase-merge; cd .git/rebase-merge; : > interactive
-        git rev-parse HEAD | tee onto > orig-head; git symbolic-ref HEAD > head-name; echo 'x touch marker' > {Path(TODO).name}"""
+        git rev-parse HEAD | tee onto > orig-head; git symbolic-ref HEAD > head-name
+        echo 'x touch marker' > {Path(TODO).name}"""
     box = await open_sandbox(unsafe=bare)
     await box.workspace.run(["sh", "-c", script])
     users(repo, "git rebase --continue")
