@@ -60,8 +60,7 @@ def orders(folder: Path) -> frozenset[tuple[str, bytes]]:
             continue
         content = head(place)
         found |= {(name, words.strip()) for words in read(content)}
-        if (
-            len(content) >= _LONGEST
-        ):  # what follows is not seen: whatever is done to the file makes it another
+        if len(content) >= _LONGEST:
+            # What follows is not seen: whatever is done to the file makes it another.
             found.add((name, str(place.lstat().st_ctime_ns).encode()))
     return frozenset(found)
