@@ -74,10 +74,15 @@ def _end(pipe: str) -> bool:
         if not stat.S_ISFIFO(mode):
             return False
         there = f"/proc/self/fd/{place}"
-        if not mode & stat.S_IWUSR:
+        closed = not mode & stat.S_IWUSR
+        if closed:
             os.chmod(there, stat.S_IMODE(mode) | stat.S_IWUSR)
-        # It opens only where somebody waits.
-        os.close(os.open(there, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        try:
+            # It opens only where somebody waits.
+            os.close(os.open(there, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        finally:
+            if closed:
+                os.chmod(there, stat.S_IMODE(mode))
         return True
     except OSError:
         return False
