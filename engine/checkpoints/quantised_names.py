@@ -58,10 +58,10 @@ def join_scales(
         elif tensor.dtype in EIGHT_BIT and not name.endswith(SCALE_SUFFIXES):
             native = name.removesuffix("weight") + NATIVE_SCALE
             scale = scale_of(name, *(name + suffix for suffix in SCALE_SUFFIXES), native)
-            put(EightBitWeight(tensor, scale, block))
+            put(EightBitWeight(name, tensor, scale, block))
     eight_bit = {name for name in tensors if name in weights}
     for name, tensor in tensors.items():
         taken = name in used or name in eight_bit or name.endswith(("." + PACKED, BLOCKS))
         if not taken and not name.endswith(OF_ACTIVATIONS):
-            put(PlainWeight(tensor))
+            put(PlainWeight(name, tensor))
     return weights

@@ -17,7 +17,7 @@ EIGHT_BIT = ("F8_E4M3", "F8_E5M2")
 class PlainWeight(Decoded):
     """Values stored as they are, in 16, 32 or 64 bits."""
 
-    def __init__(self, tensor: StoredTensor):
+    def __init__(self, name: str, tensor: StoredTensor):
         if tensor.dtype in EIGHT_BIT:
             raise BadModelFile(
                 f"{tensor.file.path}: {tensor.name} is in 8-bit floats without a scale beside it."
@@ -27,7 +27,7 @@ class PlainWeight(Decoded):
                 f"{tensor.file.path}: {tensor.name} is stored in whole numbers ({tensor.dtype}) of a "
                 "quantisation that Ostro does not read; use the BF16, FP8, NVFP4 or GGUF files of this model."
             )
-        super().__init__(tensor.name, tensor.shape, tensor.dtype, tensor.stored_bytes)
+        super().__init__(name, tensor.shape, tensor.dtype, tensor.stored_bytes)
         self._tensor = tensor
 
     def _decode(self, start: int, stop: int) -> torch.Tensor:
@@ -41,8 +41,10 @@ class EightBitWeight(Decoded):
     both of which multiply: https://github.com/huggingface/transformers, integrations/finegrained_fp8.py.
     """
 
-    def __init__(self, tensor: StoredTensor, scale: StoredTensor, block: tuple[int, int] | None = None):
-        super().__init__(tensor.name, tensor.shape, tensor.dtype, tensor.stored_bytes + scale.stored_bytes)
+    def __init__(
+        self, name: str, tensor: StoredTensor, scale: StoredTensor, block: tuple[int, int] | None = None
+    ):
+        super().__init__(name, tensor.shape, tensor.dtype, tensor.stored_bytes + scale.stored_bytes)
         if len(self.shape) not in (2, 3):
             raise BadModelFile(
                 f"{tensor.file.path}: {tensor.name} in 8-bit floats is not a matrix or a stack of them."

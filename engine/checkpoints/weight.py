@@ -59,7 +59,7 @@ class Weight(Protocol):
         ...
 
     def blocks(self, start: int = 0, stop: int | None = None) -> GroupedInts | None:
-        """Rows as whole numbers in groups where that loses nothing, else None."""
+        """At least one row as whole numbers in groups where that loses nothing, else None."""
         ...
 
 
@@ -79,6 +79,8 @@ class Decoded:
 
     def rows(self, start: int, stop: int) -> torch.Tensor:
         self._check(start, stop)
+        if start == stop:
+            return torch.empty(0, self.columns)
         values = self._decode(start, stop)
         if not torch.isfinite(values).all():
             raise self._not_numbers()
