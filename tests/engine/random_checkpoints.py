@@ -124,7 +124,8 @@ def write_hf(
 ) -> State:
     """config.json and model*.safetensors; `old_prefix` writes `language_model.model.` and its kin."""
     folder.mkdir(parents=True, exist_ok=True)
-    config = small_config(**{"num_hidden_layers": model.config.text_config.num_hidden_layers})
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    config["architectures"] = [type(model).__name__]
     tensors: State = {}
     truth: State = {}
     for name, value in state_of(model).items():
@@ -134,7 +135,7 @@ def write_hf(
             if value.dim() == 3:
                 scale = (value.abs().amax((1, 2), keepdim=True) / FP8_MOST).float()
                 quantised = to_fp8(value, scale)[0]
-                tensors[f"{base}activation_scale"] = torch.ones(EXPERTS)
+                tensors[f"{base}activation_scale"] = torch.ones(len(value))
             else:
                 quantised, scale = to_fp8(value)
                 tensors[f"{base}activation_scale"] = torch.ones(())
