@@ -12,7 +12,7 @@ import torch
 from engine.checkpoints.safetensors_file import StoredTensor
 from engine.checkpoints.stored import FLOATS
 from engine.checkpoints.weight import Decoded, GroupedInts
-from engine.errors import BadModelFile
+from engine.errors import BadModelFile, UnsupportedModel
 
 TWICE_E2M1 = torch.tensor([0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12], dtype=torch.int8)
 """The sign is the high bit; magnitudes 0, 0.5, 1, 1.5, 2, 3, 4, 6 (OCP Microscaling formats 1.0, table 5)."""
@@ -48,6 +48,11 @@ class Nvfp4Weight(_Fp4Weight):
     """
 
     def __init__(self, name: str, packed: StoredTensor, scale: StoredTensor, divisor: StoredTensor):
+        if packed.dtype != "U8":
+            raise UnsupportedModel(
+                f"{packed.file.path}: {packed.name} is packed in {packed.dtype}, a quantisation that Ostro "
+                "does not read; use the BF16, FP8, NVFP4 or GGUF files of this model."
+            )
         rows, half = packed.shape if len(packed.shape) == 2 else (0, 0)
         stored = packed.stored_bytes + scale.stored_bytes + divisor.stored_bytes
         super().__init__(name, (rows, 2 * half), "NVFP4", stored)
@@ -87,6 +92,6 @@ class Mxfp4Weight(_Fp4Weight):
         if (exponent == E8M0_NAN).any():
             raise self._not_numbers()
         # One less, because the whole numbers are twice the values.
-        scale = torch.ldexp(torch.ones(()), exponent.to(torch.int32) - E8M0_BIAS - 1)
+        scale = torch.ldexp(torch.ones(exponent.shape), exponent.to(torch.int32) - E8M0_BIAS - 1)
         q = unpack(packed.reshape(stop - start, self._groups * MXFP4_GROUP // 2))
         return GroupedInts(8, MXFP4_GROUP, q, scale, None)

@@ -63,7 +63,7 @@ def edit_header(file: Path, edit: Callable[[dict[str, Any]], None]) -> None:
     write_header(file, header, data)
 
 
-def edit_tensors(file: Path, edit: Callable[[dict[str, torch.Tensor]], None]) -> None:
+def edit_tensors(file: Path, edit: Callable[[dict[str, torch.Tensor]], object]) -> None:
     tensors = load_file(file)
     edit(tensors)
     save_file({name: value.contiguous() for name, value in tensors.items()}, file)
@@ -292,7 +292,22 @@ def test_nvfp4_that_is_not_whole(model: Any, tmp_path: Path, spoilt: str) -> Non
     file = tmp_path / "model" / index["weight_map"][name]
     for value in (torch.zeros(1), torch.full((1,), float("nan")), torch.ones(2, 7)):
         edit_tensors(file, lambda tensors, value=value: tensors.update({name: value}))
-        assert re.search("finite numbers|belongs|whole groups", said(tmp_path / "model", model))
+        assert re.search("finite numbers|belongs|whole groups|packed in F32", said(tmp_path / "model", model))
+
+
+def test_whole_numbers_of_another_quantisation(model: Any, tmp_path: Path) -> None:
+    write_native(model, tmp_path / "model", "nvfp4")
+    files = sorted((tmp_path / "model").glob("*.safetensors"))
+    packed = "layers.0.experts.1.w2.weight_packed"
+    for name, value in (
+        (packed, torch.zeros(256, 32).int()),
+        ("layers.0.attention.wo.weight", torch.zeros(2).int()),
+    ):
+        file = next(file for file in files if name in load_file(file))
+        edit_tensors(file, lambda t, name=name, value=value: t.update({name: value}))
+        with pytest.raises(UnsupportedModel, match=r"that Ostro does not read; use the BF16"):
+            open_checkpoint(tmp_path / "model")
+        edit_tensors(file, lambda t, name=name: t.update({name: torch.zeros(256, 128, dtype=torch.uint8)}))
 
 
 CONFIGS: dict[str, tuple[dict[str, Any], str]] = {

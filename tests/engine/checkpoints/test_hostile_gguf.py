@@ -52,10 +52,12 @@ def rewrite(source: Path, target: Path, *, drop: str = "", add: Any = None, **me
         if key != "general.architecture" and key not in changed:
             writer.add_key_value(key, field.contents(), field.types[0])
     for key, value in changed.items():
-        if isinstance(value, bool | str):
-            (writer.add_bool if isinstance(value, bool) else writer.add_string)(key, value)
+        if isinstance(value, str):
+            writer.add_string(key, value)
+        elif isinstance(value, float):
+            writer.add_float32(key, value)
         elif value is not None:
-            (writer.add_float32 if isinstance(value, float) else writer.add_uint32)(key, value)
+            writer.add_uint32(key, value)
     for tensor in reader.tensors:
         if not drop or not re.search(drop, tensor.name):
             writer.add_tensor(tensor.name, np.array(tensor.data), raw_dtype=tensor.tensor_type)
