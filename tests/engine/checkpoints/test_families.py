@@ -12,7 +12,15 @@ import torch
 from engine.checkpoints import open_checkpoint
 from engine.errors import UnsupportedModel
 from tests.engine.checkpoints.reading import load_model
-from tests.engine.random_checkpoints import State, random_model, save_shards, state_of
+from tests.engine.random_checkpoints import (
+    State,
+    apart,
+    random_model,
+    save_shards,
+    state_of,
+    to_nvfp4,
+    together,
+)
 
 SMALL = {
     "vocab_size": 96, "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4,
@@ -114,6 +122,26 @@ def test_gpt_oss_in_mxfp4(tmp_path: Path) -> None:
     up = checkpoint.expert(0, 1).up
     grouped = up.blocks(3, 9)
     assert up.kind == "MXFP4" and grouped is not None and torch.equal(grouped.floats(), up.rows(3, 9))
+
+
+def test_nvfp4_under_the_hubs_names(tmp_path: Path) -> None:
+    """As llm-compressor writes it: experts one by one, the rest in BF16."""
+    model = random_model({"architectures": ["Qwen3MoeForCausalLM"], **FAMILIES["Qwen3MoeForCausalLM"]})
+    stored: State = {}
+    truth: State = {}
+    for name, value in apart(state_of(model)).items():
+        stored[name], truth[name] = value.bfloat16(), value
+        if ".experts." in name:
+            parts, truth[name] = to_nvfp4(stored.pop(name).float())
+            stored.update({name.removesuffix("weight") + part: tensor for part, tensor in parts.items()})
+    save_shards(tmp_path, "model", stored)
+    config = json.loads(model.config.to_json_string(use_diff=False))
+    config["quantization_config"] = {"quant_method": "compressed-tensors", "format": "nvfp4-pack-quantized"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    checkpoint = open_checkpoint(tmp_path)
+
+    assert checkpoint.expert(0, 0).gate.kind == "NVFP4"
+    same(state_of(load_model(checkpoint)), together(truth))
 
 
 def test_fp8_in_blocks_and_by_row(tmp_path: Path) -> None:
