@@ -29,7 +29,7 @@ from engine.experts.reader import Reader
 from engine.experts.record import Geometry
 from engine.experts.shares import Share, shares_of
 from engine.experts.source import ExpertSource
-from engine.experts.tier import Tier
+from engine.experts.tier import Taken, Tier
 
 LEAST_SLOTS = 2
 IN_ANY_ORDER = 64
@@ -119,11 +119,10 @@ class ExpertStore:
                 f"{self.budget / 1e6:,.0f} MB of memory hold no experts of this model;"
                 f" give it {least / 1e6:,.0f} MB or more."
             )
-        self.memory_bytes = 0
-        """What is taken of the budget now."""
-        self._take(fixed)
+        self._taken = Taken(self.budget)
+        self._taken.add(fixed)
         processor = torch.device("cpu")
-        self.memory = Tier(slots, slot_bytes, Kernel(geometry, activation, processor), processor, self._take)
+        self.memory = Tier(slots, slot_bytes, Kernel(geometry, activation, processor), processor, self._taken)
         self.device = self._device_tier(device, device_budget, activation)
         self.heat = Heat(len(layers) * experts, len(layers))
         self.counters = Counters(routing=np.zeros((len(layers), experts), dtype=np.int64))
@@ -153,6 +152,11 @@ class ExpertStore:
         """
         with self._one_at_a_time:
             return self._forward(self._position[layer], hidden, index, weight)
+
+    @property
+    def memory_bytes(self) -> int:
+        """What is taken of the budget now."""
+        return self._taken.bytes
 
     def settle(self) -> None:
         """Wait until what is being read ahead is there."""
@@ -223,10 +227,7 @@ class ExpertStore:
         if slots < LEAST_SLOTS:
             return None
         kernel = Kernel(self.geometry, activation, place)
-        return Tier(slots, self.memory.slot_bytes, kernel, place, lambda taken: None)
-
-    def _take(self, taken: int) -> None:
-        self.memory_bytes += taken
+        return Tier(slots, self.memory.slot_bytes, kernel, place, Taken(budget))
 
     def _begin_from(self, known: Profile) -> None:
         self.heat.seed(known.routing)

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from engine.errors import EngineError
 from engine.experts.kernels import Kernel, Operands
 
 NOBODY = -1
+
+
+class Taken:
+    """Bytes taken of a budget, which is never exceeded."""
+
+    def __init__(self, budget: int):
+        self.budget, self.bytes = budget, 0
+
+    def add(self, more: int) -> None:
+        if self.bytes + more > self.budget:
+            raise EngineError(f"The experts would take more than their {self.budget / 1e6:,.0f} MB of memory.")
+        self.bytes += more
 
 
 class Tier:
     """`slots` places of `slot_bytes` each, a multiple of a page. Which expert is where is kept here."""
 
     def __init__(
-        self, slots: int, slot_bytes: int, kernel: Kernel, device: torch.device, note: Callable[[int], None]
+        self, slots: int, slot_bytes: int, kernel: Kernel, device: torch.device, taken: Taken
     ):
         self.slots, self.slot_bytes, self.device, self.kernel = slots, slot_bytes, device, kernel
-        self._note = note
+        self._taken = taken
         self._memory = self._allocate(slots, slot_bytes, device)
         self._operands: list[Operands | None] = [None] * slots
         self.key = np.full(slots, NOBODY)
@@ -50,7 +62,7 @@ class Tier:
         slot = self._free.pop()
         if slot >= self._touched:
             self._touched = slot + 1
-            self._note(self.slot_bytes)
+            self._taken.add(self.slot_bytes)
         return slot
 
     def give_back(self, slot: int) -> None:

@@ -121,11 +121,17 @@ def test_an_index_beyond_the_experts_names_none(tmp_path: Path) -> None:
 
 
 class Accounted(ExpertStore):
-    """Asserts at every change that the budget holds, and that it counts what there is."""
+    """Counts for itself, at every layer, what the store holds: pages really there, and the readers' scratch."""
 
-    def _take(self, taken: int) -> None:
-        super()._take(taken)
-        assert 0 <= self.memory_bytes <= self.budget
+    def _forward(self, *arguments: Any) -> torch.Tensor:
+        out = super()._forward(*arguments)
+        slots = self.memory
+        held = int((slots.key >= 0).sum()) + sum(load.slot >= 0 for load in self._placement._leaving)
+        written = sum(bool(slots.memory(slot).any()) for slot in range(slots.slots))
+        assert held <= written <= slots.slots
+        scratch = self._reader._fetch.scratch_bytes + self._predictor.bytes  # type: ignore[attr-defined]
+        assert written * slots.slot_bytes + scratch <= self.memory_bytes <= self.budget
+        return out
 
 
 Step = tuple[int, int, int]
