@@ -202,7 +202,8 @@ async def test_shared_memory_is_gone_afterwards(place: tuple[Sandbox, bool]) -> 
     box, works = place
     name = f"ostro-test-{os.getpid()}"
     try:
-        await box.workspace.run(["touch", f"/dev/shm/{name}"])
+        made = await box.workspace.run(["sh", "-c", f"touch /dev/shm/{name} 2>/dev/null; ls /dev/shm"])
+        assert name in made.output
         assert (name in (await box.workspace.run(["ls", "/dev/shm"])).output) is works
     finally:
         Path(f"/dev/shm/{name}").unlink(missing_ok=True)
