@@ -6,8 +6,8 @@ from typing import Literal, Protocol
 
 from engine.errors import UnsupportedModel
 from engine.families.qwen2 import Qwen2
-from engine.families.stream import AnswerParser
-from engine.families.vocabulary import Vocabulary
+from engine.families.reader import Reader
+from engine.families.vocabulary import Pictures, Vocabulary
 from engine.request import ChatRequest
 
 
@@ -16,21 +16,25 @@ class Family(Protocol):
 
     name: str
     effort: Literal["native", "prompted", "unsupported"]
+    effort_at_start: bool
+    """A change of effort changes the prompt at its beginning, so that each effort has a prefix of its own."""
+    images: bool
+    """Whether its template has a place for images. The model decides whether it sees them."""
     end_ids: frozenset[int]
     """Tokens that end an answer."""
     think_close: tuple[int, ...]
     """Tokens that are forced where the thinking budget is spent."""
 
-    def encode(self, request: ChatRequest) -> list[int]:
-        """The prompt's token ids, up to where the answer begins."""
+    def encode(self, request: ChatRequest, pictures: Pictures | None = None) -> list[int]:
+        """The prompt's token ids, up to where the answer begins. An image's places are ids below zero."""
         ...
 
     def opening(self, request: ChatRequest) -> tuple[int, ...]:
         """Tokens of the answer that are not left to the model, after the prompt."""
         ...
 
-    def parser(self, request: ChatRequest) -> AnswerParser:
-        """Reads the text that comes after prompt and opening."""
+    def parser(self, request: ChatRequest) -> Reader:
+        """Reads the tokens that come after prompt and opening."""
         ...
 
 
