@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 from engine.errors import UnsupportedModel
+from engine.families.mistral import Mistral
 from engine.families.qwen2 import Qwen2
 from engine.families.reader import Reader
 from engine.families.vocabulary import Pictures, Vocabulary
@@ -38,13 +40,21 @@ class Family(Protocol):
         ...
 
 
-FAMILIES: dict[str, type[Qwen2]] = {"qwen2": Qwen2}
-"""By a GGUF file's `general.architecture`."""
+FAMILIES: dict[str, Callable[[Vocabulary], Family]] = {
+    "qwen2": Qwen2,
+    "mistral3": Mistral,
+    "ministral3": Mistral,
+    "mistral4": Mistral,
+    "pixtral": Mistral,
+}
+"""By the `general.architecture` of a GGUF file, and the `model_type` of a config.json."""
 
 
 def family_of(architecture: str, vocabulary: Vocabulary) -> Family:
     """The family of a model. Raises UnsupportedModel."""
     if architecture not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise UnsupportedModel(f"Models of architecture {architecture!r} are not supported; {known} is.")
+        raise UnsupportedModel(
+            f"Models of architecture {architecture!r} are not supported; those of {known} are."
+        )
     return FAMILIES[architecture](vocabulary)
