@@ -42,6 +42,10 @@ class PrefixCache:
         self._budget = budget
         self._kept: list[_Kept] = []  # the most recently used is last
 
+    @property
+    def bytes(self) -> int:
+        return sum(kept.cache.bytes for kept in self._kept)
+
     def longest(self, ids: list[int]) -> int:
         """How many leading tokens of `ids` are held."""
         return max((common_prefix(kept.cache.ids, ids) for kept in self._kept), default=0)
@@ -78,7 +82,7 @@ class PrefixCache:
 
     def _evict(self, needed: _Kept | None, budget: int, lane: str) -> None:
         """Lets go of sequences, but not of the one that is needed, until all fit into `budget`."""
-        while sum(kept.cache.bytes for kept in self._kept) > budget:
+        while self.bytes > budget:
             newest = {kept.lane: kept for kept in self._kept}
             others = [kept for kept in self._kept if kept is not needed]
             spare = [kept for kept in others if kept.lane == lane or newest[kept.lane] is not kept]

@@ -82,7 +82,9 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _upright(pixels: Image.Image, image: Image.Image) -> Image.Image:
     try:
-        turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
     except Exception:  # a damaged EXIF block is no reason to refuse the image
         return pixels
     return pixels if turn is None else pixels.transpose(turn)

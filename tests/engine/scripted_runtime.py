@@ -183,7 +183,8 @@ def _joined(ids: list[int], mark: bytes, token_id: int) -> list[int]:
 
 
 def load(path: Path, threads: int, progress: Callable[[float], None]) -> ScriptedRuntime:
-    """`slow` takes a while; `bad`, `fail`, `memory` and `crash` go wrong; `arch X` names the architecture."""
+    """`slow` takes a while; `bad`, `fail`, `memory` and `crash` go wrong; `arch X` names the architecture;
+    `seeing` is a Mistral that looks at images."""
     verb, _, rest = path.read_text().partition(" ")
     if verb == "slow":
         for n in range(10):
@@ -197,6 +198,10 @@ def load(path: Path, threads: int, progress: Callable[[float], None]) -> Scripte
         raise MemoryError
     if verb == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "seeing":
+        from tests.engine.seeing_runtime import SeeingRuntime
+
+        return SeeingRuntime()
     return ScriptedRuntime(rest if verb == "arch" else "qwen2")
 
 
