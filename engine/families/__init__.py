@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal, Protocol
 
 from engine.errors import UnsupportedModel
+from engine.families.gpt_oss import GptOss
 from engine.families.mistral import Mistral
 from engine.families.qwen2 import Qwen2
+from engine.families.qwen3 import DEFAULTS, Qwen3
 from engine.families.reader import Reader
 from engine.families.vocabulary import Pictures, Vocabulary
 from engine.request import ChatRequest
@@ -46,6 +49,14 @@ FAMILIES: dict[str, Callable[[Vocabulary], Family]] = {
     "ministral3": Mistral,
     "mistral4": Mistral,
     "pixtral": Mistral,
+    "gpt-oss": GptOss,
+    "gpt_oss": GptOss,
+    "qwen3moe": partial(Qwen3, default=DEFAULTS["qwen3_moe"]),
+    "qwen3_moe": partial(Qwen3, default=DEFAULTS["qwen3_moe"]),
+    "qwen3next": partial(Qwen3, default=DEFAULTS["qwen3_next"]),
+    "qwen3_next": partial(Qwen3, default=DEFAULTS["qwen3_next"]),
+    "qwen35moe": partial(Qwen3, default=DEFAULTS["qwen3_5_moe"]),
+    "qwen3_5_moe": partial(Qwen3, default=DEFAULTS["qwen3_5_moe"]),
 }
 """By the `general.architecture` of a GGUF file, and the `model_type` of a config.json."""
 
