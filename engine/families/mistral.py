@@ -4,8 +4,8 @@
 |---|---|---|---|
 | v3 | Nemo, Pixtral 12B | a JSON list; results with call ids, in JSON | none |
 | v7 | Small 3, 3.1, Pixtral Large | a JSON list; results with call ids | none |
-| v11 | Small 3.2, Devstral Small | `name[CALL_ID]id[ARGS]{…}`; results with call ids | none |
-| v13 | Magistral 2507 and later, Ministral 3, Devstral 2 | `name[ARGS]{…}`; results by order | by a prompt |
+| v11 | Small 3.2 | `name[CALL_ID]id[ARGS]{…}`; results with call ids | none |
+| v13 | Devstral 2507, Magistral 2507, Ministral 3 | `name[ARGS]{…}`; results by order | by a prompt |
 | v15 | Small 4, Medium 3.5 | as v13 | in the model settings |
 
 Tools and settings stand once: before the last user turn up to v11, so that a new turn changes the prompt from

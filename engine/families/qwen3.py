@@ -4,9 +4,9 @@ One architecture is published with several templates, so the model's own templat
 JSON or in XML (`<function=`), thinking that can be switched off (`enable_thinking`), always there, or never.
 
 Checked against the models' own Jinja as llama.cpp keeps them: Qwen-Qwen3-0.6B (JSON, switch), Qwen3-Coder
-(XML; that copy speaks of "tools" where Qwen's own, found quoted elsewhere, has "functions" and a longer note on
-calls: the words are Qwen's here) and Qwen3.5-4B (XML, switch; the MoE's is taken to be the same). Not checked:
-Qwen3-Next's, of which no public copy was found; Qwen3's is used for it.
+(XML; that copy speaks of "tools" where Qwen's own, found quoted elsewhere, has "functions" and a longer note
+on calls: the words are Qwen's here) and Qwen3.5-4B (XML, switch; the MoE's is taken to be the same). Not
+checked: Qwen3-Next's, of which no public copy was found; Qwen3's is used for it.
 
 Two deviations. Where thinking can be switched, the answer is opened with the thought's mark, or with an empty
 thought, as a part of the answer. And thoughts stay in the history, which is fed back token for token.

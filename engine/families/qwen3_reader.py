@@ -1,4 +1,4 @@
-"""Reads the answers of Qwen3's models: `<think>` and `<tool_call>` are tokens, what stands between is text."""
+"""Reads the answers of Qwen3's models: `<think>` and `<tool_call>` are tokens, the rest is text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.request import ToolSpec
 
 
 class Qwen3Reader(SpecialReader):
-    """Calls in JSON, or in XML (`xml`). Blanks around thoughts and before calls are the template's, not said."""
+    """Calls in JSON, or in `xml`. Blanks around thoughts and before calls are the template's, not said."""
 
     def __init__(
         self, vocabulary: Vocabulary, specs: Sequence[ToolSpec], *, xml: bool, thinking: bool, **options: Any

@@ -1,4 +1,4 @@
-"""Calls as Qwen3-Coder and Qwen3.5 write them: `<function=name>` with a `<parameter=name>` for each argument."""
+"""Calls as Qwen3-Coder and Qwen3.5 write them: `<function=name>`, a `<parameter=name>` for each argument."""
 
 from __future__ import annotations
 

@@ -114,7 +114,8 @@ def test_the_whole_prompt_of_the_coder() -> None:
     text = FORMS["coder"][1].render(request)
     assert text.startswith(
         "<|im_start|>system\nYou are Qwen, a helpful AI assistant that can interact with a computer to solve "
-        "tasks.\n\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n<function>\n<name>list</name>\n"
+        "tasks.\n\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n"
+        "<function>\n<name>list</name>\n"
         "<description></description>\n<parameters>\n</parameters>\n</function>\n</tools>\n\nIf you choose"
     )
     assert text.endswith(
@@ -241,13 +242,13 @@ def test_families_by_architecture() -> None:
 def test_the_whole_prompt_in_json() -> None:
     request = ChatRequest(messages=CONVERSATIONS["calls"], tools=(LIST,))
     text = FORMS["json"][1].render(request)
+    call = '{"name": "read", "arguments": {"path": "ä.py", "lines": [1, 2], "whole": true}}'
     assert text.startswith(
-        "<|im_start|>system\nS\n\n# Tools\n\nYou may call one or more functions to assist with the user query."
+        "<|im_start|>system\nS\n\n# Tools\n\nYou may call one or more functions to assist with "
     )
     assert text.endswith(
         "<|im_start|>assistant\n<think>\nhm\n</think>\n\n"
-        '<tool_call>\n{"name": "read", "arguments": {"path": "ä.py", "lines": [1, 2], "whole": true}}\n</tool_call>'
-        '\n<tool_call>\n{"name": "read", "arguments": {"path": "ä.py", "lines": [1, 2], "whole": true}}\n</tool_call>'
+        f"<tool_call>\n{call}\n</tool_call>\n<tool_call>\n{call}\n</tool_call>"
         "<|im_end|>\n<|im_start|>user\n<tool_response>\n1\n</tool_response>\n<tool_response>\n2\n</tool_response>"
         "<|im_end|>\n<|im_start|>assistant\n"
     )
