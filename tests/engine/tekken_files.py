@@ -6,10 +6,8 @@ image settings and effort of Mistral Small 4 the file gives the ids that were pu
 
 from __future__ import annotations
 
-import atexit
 import functools
 import json
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -54,9 +52,8 @@ PIXTRAL = {"image_patch_size": 16, "max_image_size": 1024, "spatial_merge_size":
 SMALL_4 = {"image_patch_size": 14, "max_image_size": 1540, "spatial_merge_size": 2}
 
 
-@functools.cache
-def tekken_file(version: str) -> Path:
-    """The file of a version, made once a process."""
+def write_tekken(folder: Path, version: str) -> Path:
+    """The file of a version."""
     source = Path(mistral_common.__file__).parent / "data" / "tekken_240911.json"
     table = json.loads(source.read_text(encoding="utf-8"))
     table.pop("multimodal", None)
@@ -67,8 +64,6 @@ def tekken_file(version: str) -> Path:
     table["image"] = SMALL_4 if version == "v15" else PIXTRAL
     if version == "v15":
         table["model_settings_builder"] = EFFORT
-    folder = Path(tempfile.mkdtemp(prefix="ostro-tekken-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "tekken.json"
     path.write_text(json.dumps(table), encoding="utf-8")
     return path
@@ -80,10 +75,12 @@ def _name(n: int) -> str:
 
 @functools.cache
 def tokenizer(version: str = "v15") -> TekkenTokenizer:
-    return TekkenTokenizer(tekken_file(version))
+    with tempfile.TemporaryDirectory(prefix="ostro-tekken-") as folder:
+        return TekkenTokenizer(write_tekken(Path(folder), version))
 
 
 @functools.cache
 def reference(version: str = "v15") -> MistralTokenizer:
     """mistral-common's own encoder of chats."""
-    return MistralTokenizer.from_file(str(tekken_file(version)))
+    with tempfile.TemporaryDirectory(prefix="ostro-tekken-") as folder:
+        return MistralTokenizer.from_file(str(write_tekken(Path(folder), version)))

@@ -13,9 +13,9 @@ from engine.errors import BadModelFile, ModelNotFound, UnsupportedModel
 from engine.gguf_file import GgufFile
 from engine.hf_tokenizer import HfTokenizer
 from engine.tekken import TekkenTokenizer
-from engine.tokenizer import Tokenizer
+from engine.tokenizer import SPLITS, Tokenizer
 from engine.vision.grid import ImageGrid
-from tests.engine.tekken_files import tekken_file, tokenizer
+from tests.engine.tekken_files import tokenizer, write_tekken
 
 PUBLISHED = {
     "Hello, world!": [22177, 1044, 4304, 1033],
@@ -40,7 +40,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from transformers.integrations.mistral.tokenizer import convert_tekken_tokenizer
 
     folder = tmp_path_factory.mktemp("hf")
-    convert_tekken_tokenizer(str(tekken_file("v15"))).save_pretrained(folder)
+    convert_tekken_tokenizer(str(write_tekken(folder, "v15"))).save_pretrained(folder)
     return folder
 
 
@@ -138,3 +138,16 @@ def test_unusable_files(tmp_path: Path, folder: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(json.dumps(table))
     with pytest.raises(BadModelFile, match="merges"):
         HfTokenizer(tmp_path / "tokenizer.json")
+
+
+def test_the_words_of_gpt_oss_are_split_as_by_openai(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its vocabulary is in no package, but the pattern is: GGUF calls it gpt-4o."""
+    from tiktoken_ext import openai_public
+
+    monkeypatch.setattr(openai_public, "load_tiktoken_bpe", lambda *arguments, **options: {})
+    assert SPLITS["gpt-4o"] == openai_public.o200k_base()["pat_str"]
+
+
+def test_the_words_of_tekken_are_split_as_its_file_says(tmp_path: Path) -> None:
+    table = json.loads(write_tekken(tmp_path, "v15").read_text())
+    assert SPLITS["tekken"] == table["config"]["pattern"]
