@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,6 +17,9 @@ from engine.qwen2_model import BranchTails, Qwen2Model
 from engine.request import Sampling
 from engine.sampling import Sampled, Sampler
 from engine.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from engine.vision.album import Picture
 
 PREFILL_CHUNK = 256
 SCORED_AT_ONCE = 64
@@ -42,6 +46,7 @@ class Runtime:
         """Tokens per second of the last long prefill; None until there was one."""
         self.last_cached = 0
         """Of the last prompt, the tokens whose keys and values were already held."""
+        self.image_grid = None
         self._model = model
         self.forget()
 
@@ -63,6 +68,9 @@ class Runtime:
         file.release()
         return cls(file, model)
 
+    def see(self, pictures: Mapping[int, Picture]) -> None:
+        raise UnsupportedModel(f"{self.name} cannot see images; ask a model that can.")
+
     def cached_prefix(self, ids: list[int]) -> int:
         """How many leading tokens of a prompt would not have to be prefilled."""
         return min(self._cache.longest(ids), max(len(ids) - 1, 0))
@@ -80,6 +88,7 @@ class Runtime:
         stop_ids: frozenset[int],
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
+        lane: str = "",
     ) -> Iterator[Sampled]:
         """Yield the tokens of an answer as they are drawn, the stop token included.
 
@@ -92,7 +101,7 @@ class Runtime:
             )
         limit = min(max_tokens, self.context - len(prompt))
         self.last_cached = self.cached_prefix(prompt)
-        cache = self._cache.take(prompt, keep=len(prompt) - 1)
+        cache = self._cache.take(prompt, keep=len(prompt) - 1, lane=lane)
         hidden = self._prefill(prompt, cache, cancelled, on_prefill)
         sampler = Sampler(sampling)
         generated: list[int] = []
