@@ -58,6 +58,17 @@ class KVCache:
         """The longest sequence that fits into so many bytes."""
         return budget // self.token_bytes // STEP * STEP
 
+    @property
+    def cuttable(self) -> bool:
+        return True
+
+    def reusable(self, tokens: int) -> int:
+        """Keys and values stand for themselves: what is cut back to any length is what it was."""
+        return min(tokens, len(self))
+
+    def snapshot(self) -> None:
+        """Nothing to do: see `reusable`."""
+
     def reserve(self, tokens: int) -> None:
         """Room for `tokens` in all; keeps what is there."""
         if tokens <= self._keys[0].shape[1]:

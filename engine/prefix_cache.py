@@ -1,10 +1,10 @@
-"""Which KV cache to go on from: the kept sequence that shares the longest prefix with a prompt."""
+"""Which cache to go on from: the kept sequence that shares the longest usable prefix with a prompt."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.kv_cache import KVCache
+from engine.network import SequenceCache
 
 KEEP_SHARE = 0.75
 """A sequence is cut back in place if at least this share of it stays; else its prefix is copied, so
@@ -24,21 +24,19 @@ class PrefixCache:
     Evicted before another one grows, so that the budget also holds while it does.
     """
 
-    def __init__(self, new: Callable[[], KVCache], budget: int):
+    def __init__(self, new: Callable[[], SequenceCache], budget: int):
         self._new = new
         self._budget = budget
-        self._kept: list[KVCache] = []
+        self._kept: list[SequenceCache] = []
 
-    def longest(self, ids: list[int]) -> int:
-        """How many leading tokens of `ids` are held."""
-        return max((common_prefix(cache.ids, ids) for cache in self._kept), default=0)
+    def longest(self, ids: list[int], keep: int | None = None) -> int:
+        """How many leading tokens of `ids` (at most `keep`) a kept sequence can go on from."""
+        return max((_usable(cache, ids, keep) for cache in self._kept), default=0)
 
-    def take(self, ids: list[int], keep: int | None = None) -> KVCache:
+    def take(self, ids: list[int], keep: int | None = None) -> SequenceCache:
         """A cache that holds the longest known prefix of `ids` (at most `keep` tokens), and no more."""
-        best = max(self._kept, key=lambda cache: common_prefix(cache.ids, ids), default=None)
-        shared = 0 if best is None else common_prefix(best.ids, ids)
-        if keep is not None:
-            shared = min(shared, keep)
+        best = max(self._kept, key=lambda cache: _usable(cache, ids, keep), default=None)
+        shared = 0 if best is None else _usable(best, ids, keep)
         chosen = self._new()
         if best is not None and shared > 0:
             both_fit = best.bytes + chosen.bytes_of(len(ids)) <= self._budget
@@ -53,16 +51,21 @@ class PrefixCache:
         self._kept.append(chosen)
         return chosen
 
-    def touch(self, cache: KVCache) -> None:
+    def touch(self, cache: SequenceCache) -> None:
         """Mark as most recently used, after it grew."""
         self._kept.remove(cache)
         self._kept.append(cache)
         self._evict(cache, self._budget)
 
-    def _evict(self, needed: KVCache | None, budget: int) -> None:
+    def _evict(self, needed: SequenceCache | None, budget: int) -> None:
         """Lets go of the oldest, but not of the one that is needed, until all fit into `budget`."""
         while sum(cache.bytes for cache in self._kept) > budget:
             oldest = next((cache for cache in self._kept if cache is not needed), None)
             if oldest is None:
                 return
             self._kept.remove(oldest)
+
+
+def _usable(cache: SequenceCache, ids: list[int], keep: int | None) -> int:
+    shared = common_prefix(cache.ids, ids)
+    return cache.reusable(shared if keep is None else min(shared, keep))
