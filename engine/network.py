@@ -16,7 +16,7 @@ class SequenceCache(Protocol):
     """What a network keeps of one sequence of tokens, so that it need not read them again."""
 
     ids: list[int]
-    """The tokens. Those of an image are stand-ins that no other image has: equal ids are equal input."""
+    """The tokens. Those below zero are places of images, each its own: equal ids are equal input."""
 
     def __len__(self) -> int: ...
 
@@ -95,8 +95,13 @@ class Network(Protocol):
         """[T, hidden] to float32 [T, vocabulary], on the CPU."""
         ...
 
-    def branches(self, prefix: Any, lengths: list[int], capacity: int) -> Branches:
-        """Branch b continues the first `lengths[b]` tokens of `prefix`, by at most `capacity` tokens."""
+    def branches(
+        self, prefix: Any, lengths: list[int], capacity: int, check: Callable[[], None] = ...
+    ) -> Branches:
+        """Branch b continues the first `lengths[b]` tokens of `prefix`, by at most `capacity` tokens.
+
+        `check` may raise, where it takes long to find what the branches begin from.
+        """
         ...
 
 

@@ -136,7 +136,9 @@ class Qwen2Model:
         tails.length += 1
         return self._rms(x, self.norm)
 
-    def branches(self, prefix: KVCache, lengths: list[int], capacity: int) -> Qwen2Branches:
+    def branches(
+        self, prefix: KVCache, lengths: list[int], capacity: int, check: Callable[[], None] = lambda: None
+    ) -> Qwen2Branches:
         """Branch b continues the first `lengths[b]` tokens of `prefix`, by at most `capacity` tokens."""
         return Qwen2Branches(self, prefix, lengths, capacity)
 

@@ -167,12 +167,16 @@ class Runtime:
         if len(cache) < len(prompt):
             self._prefill(prompt, cache, cancelled, None, last=0)
         taken = [[token_id] for _, token_id in starts]
-        totals, stopped = self._first_logprobs(cache, before, starts), [False] * len(starts)
+
+        def check() -> None:
+            self._check(cancelled)
+
+        totals, stopped = self._first_logprobs(cache, before, starts, check), [False] * len(starts)
         model = self._model
-        branches = model.branches(cache, [before + index for index, _ in starts], max_tokens)
+        branches = model.branches(cache, [before + index for index, _ in starts], max_tokens, check)
         alive = list(range(len(starts)))
         for _ in range(max_tokens - 1):
-            self._check(cancelled)
+            check()
             going = [row for row, n in enumerate(alive) if not self._ended(taken[n], stop)]
             if len(going) < len(alive):
                 branches.keep(going)
@@ -190,12 +194,16 @@ class Runtime:
         return list(zip(taken, totals, stopped, strict=True))
 
     def _first_logprobs(
-        self, cache: SequenceCache, before: int, starts: Sequence[tuple[int, int]]
+        self,
+        cache: SequenceCache,
+        before: int,
+        starts: Sequence[tuple[int, int]],
+        check: Callable[[], None],
     ) -> list[float]:
         """Log-probability of each forced token at its place: one pass over the tokens before them."""
         model = self._model
         lengths = [before + index - 1 for index, _ in starts]
-        branches = model.branches(cache, lengths, 1)
+        branches = model.branches(cache, lengths, 1, check)
         logits = model.logits(branches.step([cache.ids[length] for length in lengths]))
         logprobs = torch.log_softmax(logits, dim=-1)
         return [float(logprobs[row, token_id]) for row, (_, token_id) in enumerate(starts)]

@@ -1,15 +1,17 @@
-"""Images in a prompt: their embeddings, and the token ids that stand for them.
+"""Images in a prompt: what stands at their places, and how it is found.
 
 A prompt's image tokens are all the same id, so that two images of one size would look like the same prefix to
-the cache. In what the network is given, each is a stand-in instead: a number made of the image's digest and
-the row of the image it is. Equal ids are then equal input, and a prefix with an image in it can be reused.
+the cache. What a network is given has an id of its own below zero for each place of each image instead
+(`engine.vision.album`): equal ids are then equal input, and a prefix with an image in it can be reused.
+Pixels are looked at when a place comes up that the cache does not hold, and not before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -17,65 +19,76 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from engine.errors import EngineError, UnsupportedModel
 from engine.hosted.attention import attend
 
-FIRST_STAND_IN = 1 << 48
-"""Stand-ins are from here on; every vocabulary ends long before."""
-ROW_BITS = 20
-DIGEST_BYTES = 16
+PLACES = 1 << 16
+"""More than any image has."""
 KEPT_BYTES = 256 << 20
-"""Of embeddings, of the images last used. The prefix cache outlives them: what it holds needs none."""
+"""Of embeddings, of the images last used."""
 ATTENTION = "ostro_image"
 
 
-def stand_ins(digest: bytes, rows: int) -> list[int]:
-    """Ids for the `rows` image tokens of the image whose content has this digest (SHA-256 or the like)."""
-    if len(digest) < DIGEST_BYTES or rows >= 1 << ROW_BITS:
-        raise ValueError("an image needs a digest of 16 bytes or more, and fewer than 2 ** 20 tokens")
-    image = FIRST_STAND_IN + (int.from_bytes(digest[:DIGEST_BYTES], "big") << ROW_BITS)
-    return list(range(image, image + rows))
+class Picture(Protocol):
+    def pixel_values(self) -> np.ndarray:
+        """float32 [3, height, width], normalised as the tower was trained, sides multiples of patch *
+        merge."""
+        ...
+
+
+def place(number: int, n: int) -> int:
+    """The id that stands for the n-th place (row by row) of the picture with this number."""
+    return -1 - (number * PLACES + n)
+
+
+def place_of(token_id: int) -> tuple[int, int]:
+    """The picture and the place that an id below zero stands for."""
+    return divmod(-1 - token_id, PLACES)
 
 
 class Images:
-    """Embeddings of the images last seen, by their stand-ins."""
+    """The pictures of the prompts at hand, and the embeddings of those that were looked at last."""
 
-    def __init__(self, budget: int = KEPT_BYTES):
-        self._budget = budget
+    def __init__(self, embed: Callable[[Tensor, Callable[[], None]], Tensor], budget: int = KEPT_BYTES):
+        """`embed` makes [places, hidden] of pixel values; it is given a check that may raise."""
+        self._embed, self._budget = embed, budget
+        self._shown: dict[int, Picture] = {}
         self._kept: dict[int, Tensor] = {}
 
-    def ids(self, digest: bytes) -> list[int] | None:
-        """The stand-ins of an image whose embeddings are still here; it counts as used now."""
-        image = _image(stand_ins(digest, 1)[0])
-        if image not in self._kept:
-            return None
-        self._kept[image] = self._kept.pop(image)
-        return stand_ins(digest, self._kept[image].shape[0])
+    def show(self, pictures: Mapping[int, Picture]) -> None:
+        """These can be looked at from now on, and no others; a number never stands for another picture."""
+        self._shown = dict(pictures)
 
-    def keep(self, digest: bytes, embeddings: Tensor) -> list[int]:
-        """`embeddings` [rows, hidden]; returns the stand-ins. The image last used is always kept."""
-        ids = stand_ins(digest, embeddings.shape[0])
-        self._kept.pop(_image(ids[0]), None)
-        self._kept[_image(ids[0])] = embeddings
+    def rows(self, ids: Sequence[int], check: Callable[[], None]) -> Tensor:
+        """[len(ids), hidden], of ids below zero. Raises EngineError for a picture that was not shown."""
+        places = [place_of(each) for each in ids]
+        embeddings = {
+            number: self._embeddings(number, check) for number in dict.fromkeys(n for n, _ in places)
+        }
+        for number, n in places:
+            if n >= len(embeddings[number]):
+                raise EngineError(
+                    "The prompt has more places for an image than the image has; send it again."
+                )
+        return torch.stack([embeddings[number][n] for number, n in places])
+
+    def _embeddings(self, number: int, check: Callable[[], None]) -> Tensor:
+        if number in self._kept:
+            found = self._kept.pop(number)
+        elif number in self._shown:
+            found = self._embed(torch.from_numpy(self._shown[number].pixel_values()), check)
+        else:
+            raise EngineError("An image of this prompt is not at hand any more; send it again.")
+        self._kept[number] = found  # the most recently used is last
         while len(self._kept) > 1 and sum(each.nbytes for each in self._kept.values()) > self._budget:
             del self._kept[next(iter(self._kept))]
-        return ids
-
-    def rows(self, ids: Sequence[int]) -> Tensor:
-        """[len(ids), hidden]. Raises EngineError for an image that is not here."""
-        found = []
-        for each in ids:
-            image = self._kept.get(_image(each))
-            if image is None:
-                raise EngineError("An image of this prompt is not loaded any more; send it again.")
-            found.append(image[each & ((1 << ROW_BITS) - 1)])
-        return torch.stack(found)
+        return found
 
 
 def embed_image(model: Any, pixels: Tensor, check: Callable[[], None]) -> Tensor:
-    """The embeddings [tokens, hidden] that a Mistral3 model puts in the place of one image's tokens.
+    """The embeddings [places, hidden] that a Mistral3 model puts in the place of one image's tokens.
 
-    `pixels` is [3, height, width], normalised as the tower was trained, both sides multiples of patch size
-    times merge size; tokens are (height / side) * (width / side), row by row. The tower and the projector are
-    transformers'; one image at a time goes through the tower's layers, so that the mask which keeps images of
-    a batch apart (12,100 patches squared for the largest) is never made. `check` is called before each layer.
+    `pixels` is float32 [3, height, width]; places are (height / side) * (width / side), row by row, where a
+    side is patch size times merge size. The tower and the projector are transformers'; one image at a time
+    goes through the tower's layers, so that the mask which keeps images of a batch apart (12,100 patches
+    squared for the largest) is never made. `check` is called before each layer.
     """
     tower, projector = model.vision_tower, model.multi_modal_projector
     wanted = model.config.vision_feature_layer
@@ -114,10 +127,6 @@ def _attend(
         keys.shape[1],
     )
     return partial.finished().transpose(0, 1)[None].to(query.dtype), None
-
-
-def _image(stand_in: int) -> int:
-    return stand_in >> ROW_BITS
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attend)

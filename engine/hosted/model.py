@@ -3,7 +3,7 @@ them, a cache that grows in steps, and a way out between layers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -13,7 +13,7 @@ from engine.errors import BadModelFile, EngineError, UnsupportedModel
 from engine.hosted.build import adapt, build, layout, text_model
 from engine.hosted.cache import HostedCache, State
 from engine.hosted.experts import Experts
-from engine.hosted.images import FIRST_STAND_IN, Images, embed_image
+from engine.hosted.images import Images, Picture, embed_image
 from engine.hosted.latent import SoftmaxScale
 from engine.hosted.precision import COMPUTED_IN, Precision
 from engine.hosted.steps import BranchStep, PrefillStep, Step, Tails, stacked
@@ -44,7 +44,7 @@ class HostedModel:
         self._model, self._layout, self._device, self._where = model, cache_layout, device, where
         self._decoder = text_model(model)
         self._head = model.lm_head
-        self.images = Images()
+        self._images = Images(lambda pixels, check: embed_image(model.model, pixels.to(device), check))
         self.hidden: int = self._decoder.config.hidden_size
         self.vocabulary: int = self._decoder.config.vocab_size
         self.context: int = self._decoder.config.max_position_embeddings
@@ -91,21 +91,13 @@ class HostedModel:
     def new_cache(self) -> HostedCache:
         return HostedCache(self._layout)
 
-    @torch.inference_mode()
-    def see(self, digest: bytes, pixels: Tensor, check: Callable[[], None] = _go_on) -> list[int]:
-        """Ids that stand for an image's tokens in a prompt: as many as its grid has places, row by row (the
-        tokens for the ends of rows are ordinary ones, and the caller's).
-
-        `digest` is of the pixels (16 bytes or more), `pixels` float32 [3, height, width], normalised, sides
-        multiples of patch size times merge size. `check` may raise, between layers of the tower.
-        """
-        if not self.sees:
+    def see(self, pictures: Mapping[int, Picture]) -> None:
+        """The images of the next prompts, by their numbers: what ids below zero stand for
+        (`images.place_of`). One is looked at, by the vision tower, when a place of it is fed for the first
+        time."""
+        if pictures and not self.sees:
             raise UnsupportedModel(f"{self._where} is a model without vision; leave the image out.")
-        known = self.images.ids(digest)
-        if known is not None:
-            return known
-        embeddings = embed_image(self._model.model, pixels.to(self._device), check)
-        return self.images.keep(digest, embeddings)
+        self._images.show(pictures)
 
     @torch.inference_mode()
     def prefill(
@@ -118,16 +110,16 @@ class HostedModel:
     ) -> Tensor:
         """Append `ids` to the cached sequence. Returns hidden states [T, hidden], normed for the head.
 
-        `check` is called before each layer and may raise: the cache then stays as it was. `positions` are the
-        tokens' places in the text, where those are not their places in the sequence; what a token sees goes
-        by its place in the sequence.
+        `check` is called before each layer, of the vision tower too, and may raise: the cache then stays as
+        it was. `positions` are the tokens' places in the text, where those are not their places in the
+        sequence; what a token sees goes by its place in the sequence.
         """
         if not ids:
             return torch.empty(0, self.hidden, device=self._device)
         step = PrefillStep(cache, len(ids))
         places = range(len(cache), len(cache) + len(ids)) if positions is None else positions
         at = torch.tensor([list(places)], device=self._device)
-        hidden = self._run(self._embed(ids)[None], at, step, check)[0]
+        hidden = self._run(self._embed(ids, check)[None], at, step, check)[0]
         step.commit(ids)
         return hidden
 
@@ -151,18 +143,18 @@ class HostedModel:
         states = self._states_at(prefix, lengths, check)
         return HostedBranches(self, prefix, lengths, capacity, states)
 
-    def _embed(self, ids: list[int]) -> Tensor:
-        """[T, hidden]; stand-ins become rows of their images."""
-        seen = [at for at, each in enumerate(ids) if each >= FIRST_STAND_IN]
-        words = [0 if each >= FIRST_STAND_IN else each for each in ids]
-        if not 0 <= min(words) <= max(words) < self.vocabulary:
+    def _embed(self, ids: list[int], check: Callable[[], None] = _go_on) -> Tensor:
+        """[T, hidden]; ids below zero are places of images."""
+        seen = [at for at, each in enumerate(ids) if each < 0]
+        words = [max(each, 0) for each in ids]
+        if max(words) >= self.vocabulary:
             raise EngineError(
                 f"The prompt has a token that this model lacks (it knows {self.vocabulary:,}); its tokenizer "
                 "belongs to another model."
             )
         x = self._decoder.embed_tokens(torch.tensor(words, device=self._device))
         if seen:
-            x[seen] = self.images.rows([ids[at] for at in seen]).to(x)
+            x[seen] = self._images.rows([ids[at] for at in seen], check).to(x)
         return x
 
     def _run(self, x: Tensor, positions: Tensor, step: Step, check: Callable[[], None]) -> Tensor:

@@ -24,6 +24,8 @@ NEVER_INT8 = ("kv_b_proj", "shared_expert_gate", "in_proj_a", "in_proj_b", "in_p
 """Linear layers that stay floats: one that attention takes apart, and gates of a few rows."""
 VISION = ("vision_tower", "multi_modal_projector")
 """Stays floats as well: published quantised checkpoints leave it as it was trained."""
+RELEASED_EVERY = 64 << 20
+"""Values read after which their pages are let go of."""
 PREFIXES = (("model.", "model.language_model."), ("model.language_model.", "language_model.model."))
 """Text models are stored on their own or within a wrapper with a vision tower; and under both names of it."""
 
@@ -63,18 +65,22 @@ class Loader:
     def fill(self, model: nn.Module) -> None:
         """Every parameter that the model has. Raises BadModelFile where one is missing or has another
         shape."""
-        total, read = sum(each.numel() for each in model.parameters()), 0
+        total = sum(each.numel() for each in model.parameters())
+        read = let_go = 0
         tied = bool(getattr(getattr(model, "config", None), "tie_word_embeddings", False))
         for name, module in list(model.named_modules()):
             if not _has_weights(module) or (tied and name == "lm_head"):
                 continue
             read += sum(each.numel() for each in module.parameters(recurse=False))
             self._fill(model, name, module, tied)
-            self._checkpoint.release()
+            if read - let_go >= RELEASED_EVERY:
+                self._checkpoint.release()
+                let_go = read
             if self._progress:
                 self._progress(min(read / total, 1.0))
         if tied:
             self._tie(model)
+        self._checkpoint.release()
 
     def _fill(self, model: nn.Module, name: str, module: nn.Module, tied: bool) -> None:
         vision = any(part in VISION for part in name.split("."))

@@ -23,7 +23,7 @@ def device(request: pytest.FixtureRequest) -> str:
 
 @cache
 def _reference(name: str, plain: bool) -> Any:
-    return tiny.reference(name, **(tiny.PLAIN if plain else {}))
+    return tiny.reference(name, rope=tiny.PLAIN if plain else {})
 
 
 @pytest.fixture(scope="session")

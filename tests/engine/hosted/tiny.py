@@ -250,7 +250,7 @@ def _unfused(experts: Any) -> tuple[Tensor, ...]:
     return gate, up, down, bias[:, ::2], bias[:, 1::2], experts.down_proj_bias.detach()
 
 
-def reference(name: str, seed: int = 0, **rope: Any) -> Any:
+def reference(name: str, seed: int = 0, rope: dict[str, float] | None = None) -> Any:
     """A random model of transformers, float32. `rope` goes into its rope parameters."""
     config = CONFIGS[name]
     inner = "text_config" in config
