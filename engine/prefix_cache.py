@@ -1,4 +1,4 @@
-"""Which KV cache to go on from: the kept sequence that shares the longest prefix with a prompt.
+"""Which cache to go on from: the kept sequence that shares the longest usable prefix with a prompt.
 
 Where a model's effort stands at the beginning of its prompt, each effort has a lane: a request goes on from
 the sequences of its own lane, and takes no more than a copy of another lane's. So a side request at high
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.kv_cache import KVCache
+from engine.network import SequenceCache
 
 KEEP_SHARE = 0.75
 """A sequence is cut back in place if at least this share of it stays; else its prefix is copied, so
@@ -26,7 +26,7 @@ def common_prefix(a: list[int], b: list[int]) -> int:
 
 @dataclass(eq=False)
 class _Kept:
-    cache: KVCache
+    cache: SequenceCache
     lane: str
 
 
@@ -37,7 +37,7 @@ class PrefixCache:
     The least recently used goes first, but the newest of each other lane only when nothing else is left.
     """
 
-    def __init__(self, new: Callable[[], KVCache], budget: int):
+    def __init__(self, new: Callable[[], SequenceCache], budget: int):
         self._new = new
         self._budget = budget
         self._kept: list[_Kept] = []  # the most recently used is last
@@ -46,18 +46,16 @@ class PrefixCache:
     def bytes(self) -> int:
         return sum(kept.cache.bytes for kept in self._kept)
 
-    def longest(self, ids: list[int]) -> int:
-        """How many leading tokens of `ids` are held."""
-        return max((common_prefix(kept.cache.ids, ids) for kept in self._kept), default=0)
+    def longest(self, ids: list[int], keep: int | None = None) -> int:
+        """How many leading tokens of `ids` (at most `keep`) a kept sequence can go on from."""
+        return max((_usable(kept.cache, ids, keep) for kept in self._kept), default=0)
 
-    def take(self, ids: list[int], keep: int | None = None, lane: str = "") -> KVCache:
+    def take(self, ids: list[int], keep: int | None = None, lane: str = "") -> SequenceCache:
         """A cache that holds the longest known prefix of `ids` (at most `keep` tokens), and no more."""
         best = max(
-            self._kept, key=lambda kept: (common_prefix(kept.cache.ids, ids), kept.lane == lane), default=None
+            self._kept, key=lambda kept: (_usable(kept.cache, ids, keep), kept.lane == lane), default=None
         )
-        shared = 0 if best is None else common_prefix(best.cache.ids, ids)
-        if keep is not None:
-            shared = min(shared, keep)
+        shared = 0 if best is None else _usable(best.cache, ids, keep)
         chosen = _Kept(self._new(), lane)
         if best is not None and shared > 0:
             needed = chosen.cache.bytes_of(len(ids))
@@ -73,7 +71,7 @@ class PrefixCache:
         self._kept.append(chosen)
         return chosen.cache
 
-    def touch(self, cache: KVCache) -> None:
+    def touch(self, cache: SequenceCache) -> None:
         """Mark as most recently used, after it grew."""
         kept = next(kept for kept in self._kept if kept.cache is cache)
         self._kept.remove(kept)
@@ -89,3 +87,8 @@ class PrefixCache:
             if not others:
                 return
             self._kept.remove((spare or others)[0])
+
+
+def _usable(cache: SequenceCache, ids: list[int], keep: int | None) -> int:
+    shared = common_prefix(cache.ids, ids)
+    return cache.reusable(shared if keep is None else min(shared, keep))
