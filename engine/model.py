@@ -79,7 +79,7 @@ class Model(Protocol):
     ) -> Iterator[Sampled]:
         """`lane` names the kept prefix to go on from: what others hold is copied, never cut.
 
-        Ids below zero are places of images, see `engine.vision.album`; those of `see` are known.
+        Ids below zero are places of images, see `engine.vision.places`; those of `see` are known.
         """
         ...
 

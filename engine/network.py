@@ -3,13 +3,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
 from engine.model import Tokenizer
+
+if TYPE_CHECKING:
+    from engine.vision.album import Picture
+    from engine.vision.grid import ImageGrid
 
 
 class SequenceCache(Protocol):
@@ -105,6 +109,14 @@ class Network(Protocol):
         ...
 
 
+class SeeingNetwork(Network, Protocol):
+    """One that takes images."""
+
+    def see(self, pictures: Mapping[int, Picture]) -> None:
+        """The images of the next prompts, by their numbers: see `engine.vision.places`."""
+        ...
+
+
 class EndingTokenizer(Tokenizer, Protocol):
     """A tokenizer that also knows which tokens end a text."""
 
@@ -121,3 +133,5 @@ class Opened:
     name: str
     architecture: str
     """By which `engine.families` knows how it is spoken to."""
+    image_grid: ImageGrid | None = None
+    """How it divides an image; None for one that sees none. With a grid, the network is a `SeeingNetwork`."""

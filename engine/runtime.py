@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from engine.errors import ContextOverflow, UnsupportedModel
 from engine.gguf_file import GgufFile
-from engine.network import Opened, SequenceCache
+from engine.network import Opened, SeeingNetwork, SequenceCache
 from engine.prefix_cache import PrefixCache
 from engine.qwen2_model import Qwen2Model
 from engine.request import Sampling
@@ -86,7 +86,10 @@ class Runtime:
         return cls(path, Opened(network, Tokenizer(file), name, QWEN2), cache_budget)
 
     def see(self, pictures: Mapping[int, Picture]) -> None:
-        raise UnsupportedModel(f"{self.name} cannot see images; ask a model that can.")
+        """The images of the next prompts. Raises UnsupportedModel where the model sees none."""
+        if self.image_grid is None:
+            raise UnsupportedModel(f"{self.name} cannot see images; ask a model that can.")
+        cast(SeeingNetwork, self._model).see(pictures)
 
     def cached_prefix(self, ids: list[int]) -> int:
         """How many leading tokens of a prompt would not have to be prefilled."""

@@ -1,8 +1,5 @@
-"""Images in a prompt: what stands at their places, and how it is found.
+"""What the network sees at an image's places in a prompt (`engine.vision.places`).
 
-A prompt's image tokens are all the same id, so that two images of one size would look like the same prefix to
-the cache. What a network is given has an id of its own below zero for each place of each image instead
-(`engine.vision.album`): equal ids are then equal input, and a prefix with an image in it can be reused.
 Pixels are looked at when a place comes up that the cache does not hold, and not before.
 """
 
@@ -18,9 +15,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from engine.errors import EngineError, UnsupportedModel
 from engine.hosted.attention import attend
+from engine.vision.places import place_of
 
-PLACES = 1 << 16
-"""More than any image has."""
 KEPT_BYTES = 256 << 20
 """Of embeddings, of the images last used."""
 ATTENTION = "ostro_image"
@@ -31,16 +27,6 @@ class Picture(Protocol):
         """float32 [3, height, width], normalised as the tower was trained, sides multiples of patch *
         merge."""
         ...
-
-
-def place(number: int, n: int) -> int:
-    """The id that stands for the n-th place (row by row) of the picture with this number."""
-    return -1 - (number * PLACES + n)
-
-
-def place_of(token_id: int) -> tuple[int, int]:
-    """The picture and the place that an id below zero stands for."""
-    return divmod(-1 - token_id, PLACES)
 
 
 class Images:

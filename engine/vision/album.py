@@ -12,11 +12,10 @@ from engine.errors import ImageMissing
 from engine.vision.decoding import decode
 from engine.vision.grid import ImageGrid, prompt_tokens
 from engine.vision.pixels import pixel_values
+from engine.vision.places import place
 
 BUDGET = 256 << 20
 """Bytes of image files that are kept; the least recently used go first."""
-PLACES = 1 << 16
-"""More than any image has."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Picture:
 
     def place(self, n: int) -> int:
         """The id, below zero, of the n-th place: row by row, from 0 to rows * columns - 1."""
-        return -1 - (self.number * PLACES + n)
+        return place(self.number, n)
 
     def pixel_values(self) -> np.ndarray:
         """float32 [3, rows * side, columns * side], normalised; side is patch * merge.
@@ -49,11 +48,6 @@ class Picture:
         `pixel_values` of transformers' Pixtral tower.
         """
         return pixel_values(decode(self.data), *self.grid.pixels(self.columns, self.rows))
-
-
-def place_of(token_id: int) -> tuple[int, int]:
-    """The number of the picture and its place that an id below zero stands for."""
-    return divmod(-1 - token_id, PLACES)
 
 
 class Album:

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from engine.errors import EngineError, UnsupportedModel
-from engine.hosted.images import PLACES, Images, place, place_of
+from engine.hosted.images import Images
 from engine.prefix_cache import common_prefix
+from engine.vision.places import PLACES, place, place_of
 from tests.engine.hosted.tiny import HIDDEN, IMAGE_TOKEN, load, tokens
 
 Reference = Callable[..., Any]

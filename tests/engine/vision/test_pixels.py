@@ -18,10 +18,11 @@ from mistral_common.tokens.tokenizers.image import (
 from PIL import Image
 
 from engine.errors import ImageMissing
-from engine.vision.album import Album, place_of
+from engine.vision.album import Album
 from engine.vision.decoding import decode
 from engine.vision.grid import ImageGrid, prompt_tokens
 from engine.vision.pixels import pixel_values
+from engine.vision.places import place_of
 from tests.engine.vision.image_files import photo, saved
 
 SMALL_4 = ImageGrid(patch=14, longest=1540, merge=2)

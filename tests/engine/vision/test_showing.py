@@ -12,8 +12,9 @@ from engine import Engine
 from engine.errors import BadImage, EngineError, ImageMissing
 from engine.jobs import Job, JobQueue
 from engine.request import MAX_IMAGE_BYTES, ChatRequest, ImageRequest, Message, ShownImage
-from engine.vision.album import Picture, place_of
+from engine.vision.album import Picture
 from engine.vision.grid import ImageGrid
+from engine.vision.places import place_of
 from engine.wire import MAX_FRAME, encode
 from tests.engine.conftest import ModelFile
 from tests.engine.test_answer import Dictated
