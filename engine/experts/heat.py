@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-HALF_LIFE = 256
+HALF_LIFE = 64
 """Tokens after which a use counts half. Shorter forgets a topic sooner, longer knows the steady favourites
 better; see `bench/experts.py` for hit rates beside those of LRU."""
 TOO_LARGE = 1e150

@@ -21,16 +21,16 @@ class Taken:
 
     def add(self, more: int) -> None:
         if self.bytes + more > self.budget:
-            raise EngineError(f"The experts would take more than their {self.budget / 1e6:,.0f} MB of memory.")
+            raise EngineError(
+                f"The experts would take more than their {self.budget / 1e6:,.0f} MB of memory."
+            )
         self.bytes += more
 
 
 class Tier:
     """`slots` places of `slot_bytes` each, a multiple of a page. Which expert is where is kept here."""
 
-    def __init__(
-        self, slots: int, slot_bytes: int, kernel: Kernel, device: torch.device, taken: Taken
-    ):
+    def __init__(self, slots: int, slot_bytes: int, kernel: Kernel, device: torch.device, taken: Taken):
         self.slots, self.slot_bytes, self.device, self.kernel = slots, slot_bytes, device, kernel
         self._taken = taken
         self._memory = self._allocate(slots, slot_bytes, device)

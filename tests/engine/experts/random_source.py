@@ -70,7 +70,9 @@ class RandomSource:
         }
         self.dense = {
             "model.norm.weight": RandomWeight(self._normal(self.hidden)),
-            "model.embed_tokens.weight": RandomWeight(self._normal(32, self.hidden).bfloat16().float(), kind="BF16"),
+            "model.embed_tokens.weight": RandomWeight(
+                self._normal(32, self.hidden).bfloat16().float(), kind="BF16"
+            ),
             "lm_head.weight": RandomWeight(self._normal(32, self.hidden), kind="Q6_K"),
             "empty": RandomWeight(torch.empty(0, 4)),
         }
@@ -98,13 +100,19 @@ class RandomSource:
         wide, narrow = (self.intermediate, self.hidden), (self.hidden, self.intermediate)
         biases = None
         if self.biased:
-            biases = (self._normal(self.intermediate), self._normal(self.intermediate), self._normal(self.hidden))
+            biases = (
+                self._normal(self.intermediate),
+                self._normal(self.intermediate),
+                self._normal(self.hidden),
+            )
         return RandomExpert(self._matrix(*wide), self._matrix(*wide), self._matrix(*narrow), biases)
 
     def _matrix(self, rows: int, columns: int) -> RandomWeight:
         if self.numbers is None:
             return RandomWeight(self._normal(rows, columns) * columns**-0.5)
-        size, read = {"Q4_K": (columns // 256 * 144, from_q4_k), "Q8_0": (columns // 32 * 34, from_q8_0)}[self.numbers]
+        size, read = {"Q4_K": (columns // 256 * 144, from_q4_k), "Q8_0": (columns // 32 * 34, from_q8_0)}[
+            self.numbers
+        ]
         blocks = torch.randint(0, 256, (rows, size), dtype=torch.uint8, generator=self._random).numpy()
         units = 4 if self.numbers == "Q4_K" else 2
         per_block = blocks.reshape(rows, -1, 144 if units == 4 else 34)

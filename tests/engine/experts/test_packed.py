@@ -35,7 +35,11 @@ def test_weights_are_what_they_were(form: str, biased: bool, tmp_path: Path) -> 
     source = RandomSource(tmp_path, biased=biased, intermediate=96, hidden=160)
     packed = convert(source, tmp_path / "packed", form=form)
 
-    assert packed.config == source.config and packed.expert_count() == 8 and list(packed.expert_layers()) == [1, 2]
+    assert (
+        packed.config == source.config
+        and packed.expert_count() == 8
+        and list(packed.expert_layers()) == [1, 2]
+    )
     for layer in packed.expert_layers():
         for n in range(8):
             mine, theirs = packed.expert(layer, n), source.expert(layer, n)
@@ -63,9 +67,13 @@ def test_q4_k_is_kept_to_the_bit(tmp_path: Path) -> None:
             assert torch.equal(kept.values, numbers.values)
             assert torch.equal(kept.levels.units, numbers.levels.units)
             assert torch.equal(kept.levels.levels, numbers.levels.levels)
-            assert torch.allclose(after.floats(), before.floats(), rtol=1e-6, atol=1e-6 * before.floats().abs().max())
+            assert torch.allclose(
+                after.floats(), before.floats(), rtol=1e-6, atol=1e-6 * before.floats().abs().max()
+            )
     again = convert(packed, tmp_path / "again")
-    assert (tmp_path / "again" / layer_file(1)).read_bytes() == (tmp_path / "packed" / layer_file(1)).read_bytes()
+    assert (tmp_path / "again" / layer_file(1)).read_bytes() == (
+        tmp_path / "packed" / layer_file(1)
+    ).read_bytes()
     assert again.weight("lm_head.weight").kind == "BF16"
 
 
@@ -73,7 +81,10 @@ def test_q8_0_of_one_scale_a_row_is_kept_to_the_bit(tmp_path: Path) -> None:
     source = RandomSource(tmp_path, numbers="Q8_0", layers=1, experts=2)
     packed = convert(source, tmp_path / "packed", form="int8")
     for name in ("gate", "up", "down"):
-        before, after = getattr(source.expert(1, 1), name).floats(), getattr(packed.expert(1, 1), name).floats()
+        before, after = (
+            getattr(source.expert(1, 1), name).floats(),
+            getattr(packed.expert(1, 1), name).floats(),
+        )
         assert torch.equal(before, after)
 
 
@@ -85,7 +96,9 @@ def test_dense_tensors(tmp_path: Path) -> None:
     assert list(packed.names()) == source.names()
     for name in source.names():
         assert torch.allclose(packed.weight(name).floats(), source.weight(name).floats(), rtol=0.004)
-    assert torch.equal(packed.weight("model.norm.weight").floats(), source.weight("model.norm.weight").floats())
+    assert torch.equal(
+        packed.weight("model.norm.weight").floats(), source.weight("model.norm.weight").floats()
+    )
     read = safetensors.torch.load_file(tmp_path / "packed" / DENSE)
     assert torch.equal(read["lm_head.weight"].float(), packed.weight("lm_head.weight").floats())
 
@@ -127,7 +140,9 @@ def test_the_order_is_found_for_every_processor(capability: str, tmp_path: Path)
     assert (got - expected).norm() <= 0.01 * expected.norm()
 
 
-def test_a_torch_with_an_order_of_its_own_packs_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_torch_with_an_order_of_its_own_packs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source = RandomSource(tmp_path, layers=1)
     packed = convert(source, tmp_path / "packed")
     arguments = (1, torch.randn(3, 64), torch.tensor([[0, 1]] * 3), torch.full((3, 2), 0.5))
@@ -191,7 +206,9 @@ def test_a_conversion_killed_anywhere_goes_on(tmp_path: Path) -> None:
         seen: list[tuple[int, int]] = []
         convert(source, folder, progress=lambda done, total: seen.append((done, total)))
         assert seen[-1][0] == seen[-1][1] and seen == sorted(seen)
-        assert inodes.items() <= {file.name: file.stat().st_ino for file in folder.glob("experts-*.bin")}.items()
+        assert (
+            inodes.items() <= {file.name: file.stat().st_ino for file in folder.glob("experts-*.bin")}.items()
+        )
         # What was finished is asked for once more only where a layer's first expert shows the layer's format.
         again = {one for one in set(source.asked) if source.asked.count(one) > (one[1] == 0)}
         assert finished and not again & finished
@@ -211,7 +228,9 @@ def test_a_conversion_refuses_what_it_would_spoil(tmp_path: Path, monkeypatch: p
 
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
-    with pytest.raises(EngineError, match=r"needs 0\.\d GB more on its disk, which has 0\.0 GB free; make room"):
+    with pytest.raises(
+        EngineError, match=r"needs 0\.\d GB more on its disk, which has 0\.0 GB free; make room"
+    ):
         convert(source, tmp_path / "full")
     assert not list((tmp_path / "full.partial").glob("experts-*")) and not (tmp_path / "full").exists()
     monkeypatch.undo()
@@ -278,7 +297,9 @@ def test_a_flipped_byte_anywhere_in_a_record_is_found(tmp_path: Path) -> None:
             if name == DENSE and at < 2048:
                 continue  # the header has a test of its own
             file.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << chances.randrange(8)]) + whole[at + 1 :])
-            with pytest.raises(BadModelFile, match=r"is damaged: .* is not what was written; convert it again\.$"):
+            with pytest.raises(
+                BadModelFile, match=r"is damaged: .* is not what was written; convert it again\.$"
+            ):
                 use(tmp_path / "packed")
         file.write_bytes(whole)
     use(tmp_path / "packed")
@@ -353,7 +374,9 @@ def test_a_layer_that_lies_is_found(key: str, value: Any, tmp_path: Path) -> Non
         PackedModel(tmp_path / "packed")
 
 
-@pytest.mark.parametrize("raw", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b'{"format": "ostro-packed", "version": 2}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b"{", b"\xff\xfe", b"[" * 100_000, b'{"format": "ostro-packed", "version": 2}']
+)
 def test_what_is_no_manifest_is_refused(raw: bytes, tmp_path: Path) -> None:
     with pytest.raises(ModelNotFound):
         PackedModel(tmp_path)
@@ -369,7 +392,9 @@ def test_a_hostile_scale_with_a_right_checksum_is_refused(tmp_path: Path) -> Non
     geometry = packed.layers[1].geometry
     records = bytearray((packed.path / layer_file(1)).read_bytes())
     at = geometry.parts["down.scales"].offset
-    records[at : at + 2] = torch.tensor([float("nan")], dtype=torch.bfloat16).view(torch.uint8).numpy().tobytes()
+    records[at : at + 2] = (
+        torch.tensor([float("nan")], dtype=torch.bfloat16).view(torch.uint8).numpy().tobytes()
+    )
     (packed.path / layer_file(1)).write_bytes(records)
     manifest = json.loads((packed.path / MANIFEST).read_bytes())
     manifest["layers"][0]["checksums"][0] = zlib.crc32(records[: geometry.bytes])

@@ -136,7 +136,9 @@ class Accounted(ExpertStore):
 
 Step = tuple[int, int, int]
 """Layer, tokens and seed of one pass."""
-TRACES = st.lists(st.tuples(st.integers(1, 2), st.sampled_from((1, 1, 1, 2, 70)), st.integers(0, 20)), max_size=12)
+TRACES = st.lists(
+    st.tuples(st.integers(1, 2), st.sampled_from((1, 1, 1, 2, 70)), st.integers(0, 20)), max_size=12
+)
 
 
 @pytest.fixture(scope="module")
