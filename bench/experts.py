@@ -2,11 +2,11 @@
 
     python -m bench.experts [--layers N] [--tokens N] [--shares 1 0.5 0.25 0.125] [--folder DIR] [--repeats N]
 
-Builds a packed model of random experts of true size (hidden 4096, intermediate 2048, 128 a layer, 4 bits) under
-`--folder` and removes it again. Each run is a process in a memory cgroup of its own (version 1, as root), limited to
-what the process takes before it begins, plus the budget, plus 64 MB; file pages are charged to the group, and those
-of the model are dropped before each run. Without such a cgroup it says so, and the figures of mmap are then those of
-the whole machine's page cache.
+Builds a packed model of random experts of true size (hidden 4096, intermediate 2048, 128 a layer, 4 bits)
+under `--folder` and removes it again. Each run is a process in a memory cgroup of its own (version 1, as
+root), limited to what the process takes before it begins, plus the budget, plus 64 MB; file pages are
+charged to the group, and those of the model are dropped before each run. Without such a cgroup it says so,
+and the figures of mmap are then those of the whole machine's page cache.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ def main() -> None:
 
 
 def build(folder: Path, layers: int) -> Path:
-    """A packed model with random values, scales of about the size of a trained model's, and right checksums."""
+    """A packed model with random values, scales of about the size of a trained model's, and right
+    checksums."""
     from engine.experts.packed import DENSE, FORMAT, MANIFEST, VERSION, layer_file
     from engine.experts.record import Geometry
 
@@ -138,7 +139,7 @@ def run(name: str, model: Path, budget: int, threads: int, grouped: bool) -> dic
             [*command, "--budget", str(budget), "--threads", str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-            preexec_fn=None if group is None else lambda: (group / "cgroup.procs").write_text(str(os.getpid())),
+            preexec_fn=None if group is None else lambda: _enter(group),
         )  # fmt: skip
         assert process.stdin and process.stdout
         try:
@@ -242,6 +243,10 @@ def _group(grouped: bool) -> Iterator[Path | None]:
                 break
             except OSError:
                 time.sleep(0.05)
+
+
+def _enter(group: Path) -> None:
+    (group / "cgroup.procs").write_text(str(os.getpid()))
 
 
 def _drop(model: Path) -> None:

@@ -1,8 +1,9 @@
 """Routing traces with the locality that was seen in real models, and the hit rates of two ways to cache them.
 
 Reported for a model of 128 experts (gemma-4-26b-a4b, LRU): hit rates of 0.89, 0.67 and 0.45 with 50, 25 and
-12.5 % of the experts in memory. A trace is made so: each layer has favourites (their chance falls by e over some ranks), some of which
-change places as topics change, and a token's experts are often those of the token before.
+12.5 % of the experts in memory. A trace is made so: each layer has favourites (their chance falls by e over
+some ranks), some of which change places as topics change, and a token's experts are often those of the token
+before.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from engine.experts.heat import Heat
 
 SEEN = {0.5: 0.89, 0.25: 0.67, 0.125: 0.45}
 REACH, STAY, TOPIC, CHANGED = 26.0, 0.25, 64, 4
-"""Rank at which the chance has fallen to 1/e, chance that an expert stays for the next token, tokens of a topic, favourites that change
-with it: chosen so that LRU has the rates above."""
+"""Rank at which the chance has fallen to 1/e, chance that an expert stays for the next token, tokens of a
+topic, favourites that change with it: chosen so that LRU has the rates above."""
 
 
 def local_trace(

@@ -13,8 +13,8 @@ TOO_LARGE = 1e150
 class Heat:
     """Scores of all (layer, expert) pairs, by flat key; larger is hotter.
 
-    Uses are not aged one by one: a later use simply weighs more, by 2 ** (tokens / half_life), which orders the
-    experts in the same way.
+    Uses are not aged one by one: a later use simply weighs more, by 2 ** (tokens / half_life), which orders
+    the experts in the same way.
     """
 
     def __init__(self, keys: int, layers: int, half_life: float = HALF_LIFE):

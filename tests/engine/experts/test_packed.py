@@ -170,7 +170,8 @@ def test_a_torch_with_an_order_of_its_own_packs_itself(
 CHILD = (
     "import sys; from pathlib import Path; from engine.experts import convert;"
     "from tests.engine.experts.random_source import RandomSource;"
-    "f = Path(sys.argv[1]); s = RandomSource(f / 'source', layers=4, experts=16, hidden=256, intermediate=256);"
+    "f = Path(sys.argv[1]);"
+    "s = RandomSource(f / 'source', layers=4, experts=16, hidden=256, intermediate=256);"
     "print('ready', flush=True); convert(s, f / 'packed')"
 )
 
