@@ -1,7 +1,7 @@
 """Experts that need not fit in memory: their packed form, the kernels, and the store that keeps the hot ones.
 
-`convert` writes the packed form, `PackedModel` reads it, `ExpertStore` computes a layer's routed experts from it (or
-from any other checkpoint) within a budget of memory. See docs/experts.md.
+`convert` writes the packed form, `PackedModel` reads it, `ExpertStore` computes a layer's routed experts
+from it (or from any other checkpoint) within a budget of memory. See docs/experts.md.
 """
 
 from engine.experts.convert import convert

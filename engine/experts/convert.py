@@ -1,8 +1,9 @@
 """Writing the packed form: one expert at a time, resumable at any byte, whole or not there.
 
-Everything is written into `NAME.partial` beside the final folder: data first, flushed to the disk, then one line
-in a journal that says so. A conversion that was killed reads the journal, goes on after its last whole line, and
-writes no finished record again. The manifest comes last; then the folder gets its name, in one step.
+Everything is written into `NAME.partial` beside the final folder: data first, flushed to the disk, then one
+line in a journal that says so. A conversion that was killed reads the journal, goes on after its last whole
+line, and writes no finished record again. The manifest comes last; then the folder gets its name, in one
+step.
 """
 
 from __future__ import annotations
@@ -34,9 +35,9 @@ RESERVE = 64 << 20
 ROWS_AT_ONCE = 4 << 20
 """Values of a dense tensor that are in memory as float32 at a time."""
 BESIDE = (
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tekken.json", "vocab.json", "merges.txt",
-    "chat_template.jinja", "chat_template.json", "generation_config.json", "preprocessor_config.json",
-    "processor_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tekken.json", "vocab.json",
+    "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
+    "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
 """Files of a model folder that go along as they are."""
 
@@ -51,9 +52,9 @@ def convert(
 ) -> PackedModel:
     """Write `source` as a packed model at `target`, a folder that does not exist yet.
 
-    `form` is "int4", "int8", "bfloat16" or "float32", for the routed experts. Dense tensors keep 32 or 16 bits;
-    any other kind becomes bfloat16, or float32 where it has one dimension. `beside` names small files to copy;
-    left out, the tokenizer's files of the source's folder.
+    `form` is "int4", "int8", "bfloat16" or "float32", for the routed experts. Dense tensors keep 32 or 16
+    bits; any other kind becomes bfloat16, or float32 where it has one dimension. `beside` names small files
+    to copy; left out, the tokenizer's files of the source's folder.
     Raises EngineError (the disk is full, the name is taken, another conversion is at work), BadModelFile or
     UnsupportedModel; what is finished stays in `target.partial` for the next call.
     """
@@ -78,7 +79,7 @@ def convert(
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise EngineError(
-                f"The disk with {target.parent} is full; make room and run the command again, it goes on there."
+                f"The disk with {target.parent} is full; make room and run the command again: it goes on."
             ) from None
         raise EngineError(f"{target} cannot be written ({error}); choose another place.") from None
     return PackedModel(target)
@@ -205,7 +206,8 @@ class _Journal:
                 return self.add(identity)
             if entries[0] != json.loads(json.dumps(identity)):
                 raise EngineError(
-                    f"{self._folder} is another conversion's beginning (other source or form); remove it first."
+                    f"{self._folder} is another conversion's beginning (other source or form);"
+                    " remove it first."
                 )
             for entry in entries[1:]:
                 self._note(entry)

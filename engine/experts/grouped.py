@@ -1,7 +1,7 @@
-"""Weights as whole numbers with a scale and a minimum for each group: how quantised formats meet the packed one.
+"""Weights as whole numbers with a scale and a minimum a group: how quantised formats meet the packed one.
 
-A format that keeps its weights this way (GGUF's Q4_K and Q8_0) hands them over as they are, so that nothing is
-rounded twice; any other weight is rounded here, once.
+A format that keeps its weights this way (GGUF's Q4_K and Q8_0) hands them over as they are, so that nothing
+is rounded twice; any other weight is rounded here, once.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ def from_q4_k(blocks: np.ndarray) -> GroupedInts:
 
 
 def from_q8_0(blocks: np.ndarray) -> GroupedInts:
-    """GGUF's Q8_0: uint8 [rows, columns / 32 * 34], a float16 scale and 32 int8 a block, to the same numbers."""
+    """GGUF's Q8_0 (a float16 scale and 32 int8 a block): uint8 [rows, columns / 32 * 34] to its numbers."""
     rows = blocks.shape[0]
     raw = np.ascontiguousarray(blocks).reshape(rows, -1, Q8_0_BYTES)
     scale = torch.from_numpy(raw[..., :2].copy().view(np.float16)[..., 0].astype(np.float32))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-HALF_LIFE = 256
+HALF_LIFE = 64
 """Tokens after which a use counts half. Shorter forgets a topic sooner, longer knows the steady favourites
 better; see `bench/experts.py` for hit rates beside those of LRU."""
 TOO_LARGE = 1e150
@@ -13,8 +13,8 @@ TOO_LARGE = 1e150
 class Heat:
     """Scores of all (layer, expert) pairs, by flat key; larger is hotter.
 
-    Uses are not aged one by one: a later use simply weighs more, by 2 ** (tokens / half_life), which orders the
-    experts in the same way.
+    Uses are not aged one by one: a later use simply weighs more, by 2 ** (tokens / half_life), which orders
+    the experts in the same way.
     """
 
     def __init__(self, keys: int, layers: int, half_life: float = HALF_LIFE):

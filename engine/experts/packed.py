@@ -1,4 +1,4 @@
-"""A model in the packed form: a folder that `convert` wrote, mapped, with each record checked when first read.
+"""A model in the packed form: a folder that `convert` wrote. Each record is checked when it is first read.
 
 manifest.json        what is there, with a checksum for each record; written last
 dense.safetensors    everything but the routed experts

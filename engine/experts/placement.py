@@ -1,8 +1,8 @@
 """Which expert is where, and who makes room for whom: one policy over disk, memory and a device.
 
 An expert is named by a key, layer position * experts + number. It is on disk alone, on its way into a slot of
-the memory, in such a slot, or in a slot of the device. The one place where slots change hands; everything here
-happens in the thread that computes.
+the memory, in such a slot, or in a slot of the device. The one place where slots change hands; everything
+here happens in the thread that computes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Which experts the next layer will ask for, by what went together before.
 
-Two measured things are put together: how often expert j of the next layer followed expert i of this one, and how
-often an expert is asked for again by the next token. The larger of the two is the guess.
+Two measured things are put together: how often expert j of the next layer followed expert i of this one, and
+how often an expert is asked for again by the next token. The larger of the two is the guess.
 """
 
 from __future__ import annotations

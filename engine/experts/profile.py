@@ -1,4 +1,4 @@
-"""The routing profile of a model: what its experts were used for in earlier sessions, in the user's cache folder."""
+"""The routing profile of a model, kept in the user's cache folder: how its experts were used before."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Profile:
 
 
 def profile_path(model: Path, config: dict[str, object]) -> Path:
-    """Where the profile of this model lies, whether or not it is there. The same for every form of a model."""
+    """Where this model's profile lies, whether or not it is there. The same for every form of a model."""
     identity = json.dumps([model.name, config], sort_keys=True, default=str)
     digest = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     return Path(platformdirs.user_cache_dir("ostro", appauthor=False)) / "profiles" / f"{digest}.safetensors"

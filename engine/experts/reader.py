@@ -65,7 +65,7 @@ class Reader:
             thread.start()
 
     def submit(self, load: Load, *, urgent: bool, last: bool = False) -> None:
-        """Urgent ones in turn; of the others the newest guess first, and those marked `last` after all guesses."""
+        """Urgent ones in turn; of the others the newest first, and those marked `last` after all."""
         load.pieces.extend(self._fetch.pieces(load.layer, load.n))
         load.urgent = urgent
         with self._condition:
@@ -76,7 +76,7 @@ class Reader:
             self._condition.notify_all()
 
     def wait(self, load: Load) -> None:
-        """Until it is there; a read ahead is pulled before all that is not waited for. Raises its EngineError."""
+        """Until it is there; before all that is not waited for. Raises its EngineError."""
         with self._condition:
             self._hurry(load)
             while not load.done:
@@ -92,7 +92,7 @@ class Reader:
             self._hurry(load)
 
     def drop(self, load: Load) -> bool:
-        """Nobody wants it: whether its slot is free at once. Otherwise it becomes `done` with `dropped` set."""
+        """Nobody wants it. Whether its slot is free at once; otherwise it is when the load is `done`."""
         with self._condition:
             if load.done:
                 return True

@@ -2,8 +2,8 @@
 
     int4       values in tiles (see `tiles`), then scale and zero as torch's product takes them: bfloat16
                [columns / 32, rows, 2], w = (q - 8) * scale + zero
-    int4, kept from Q4_K   the same values, then the file's own units and levels, exact and smaller; they become
-               scale and zero when the record is loaded
+    int4, kept from Q4_K   the same values, then the file's own units and levels, exact and
+               smaller; they become scale and zero when the record is loaded
     int8       values [rows, columns], one float32 scale a row
     bfloat16, float32      the weights [rows, columns]
 
@@ -74,7 +74,8 @@ class Geometry:
             )
         if self.form == "int4" and (self.hidden % GROUP or self.intermediate % GROUP):
             raise UnsupportedModel(
-                f"Experts of {self.hidden} x {self.intermediate} do not fill groups of {GROUP} at 4 bits; use int8."
+                f"Experts of {self.hidden} x {self.intermediate} do not fill groups of {GROUP} at 4 bits;"
+                " use int8."
             )
         if self.kept and self.form != "int4":
             raise UnsupportedModel("Only records at 4 bits keep a file's own scales.")
@@ -212,7 +213,7 @@ def _put_values(target: torch.Tensor, values: torch.Tensor, start: int) -> None:
 
 
 def scales_of(units: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-    """Units [supers, rows, 2] and levels [groups, rows, 2] to exact scale and zero, float32 [groups, rows, 2]."""
+    """Units [supers, rows, 2], levels [groups, rows, 2] to exact scale and zero, float32 like levels."""
     products = units.float().repeat_interleave(SUPER, dim=0)[: levels.shape[0]] * levels.float()
     products[..., 1] = CENTRE * products[..., 0] - products[..., 1]
     return products

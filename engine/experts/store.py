@@ -1,9 +1,9 @@
 """Experts that need not all fit in memory: who stays, who is read, and what is computed meanwhile.
 
-A layer asks for its experts. Those in memory are computed at once; the others are read by threads, together with
-those that the next layer is likely to ask for. What stays is what is used most of late. Every expert is computed
-by one kernel on the same bytes, and a token's experts are summed in ascending order, so that the result does not
-depend on the budget, nor on what happened to be in memory.
+A layer asks for its experts. Those in memory are computed at once; the others are read by threads, together
+with those that the next layer is likely to ask for. What stays is what is used most of late. Every expert is
+computed by one kernel on the same bytes, and a token's experts are summed in ascending order, so that the
+result does not depend on the budget, nor on what happened to be in memory.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class ExpertStore:
         """Experts of a packed model, or of any other checkpoint.
 
         `budget` is in bytes of memory: slots, reads on their way, the turning over of what was read, the
-        predictor's tables. None: what is free, less a reserve. `device` with `device_budget` bytes of its memory
-        takes the hottest experts. `profile` is a file to begin from and to save to in `close` (see
+        predictor's tables. None: what is free, less a reserve. `device` with `device_budget` bytes of its
+        memory takes the hottest experts. `profile` is a file to begin from and to save to in `close` (see
         `profile_path`). `form` says how experts of a checkpoint that is not packed are kept ("float32"
         unless named); a packed model has its own. Activations are not counted.
         Raises EngineError where the budget is too small for any expert, BadModelFile, UnsupportedModel.
@@ -163,7 +163,7 @@ class ExpertStore:
         self._reader.settle()
 
     def close(self) -> None:
-        """Ends the threads and saves the profile. The store is of no use after it; a second call does nothing."""
+        """Ends the threads and saves the profile; the end of the store. A second call does nothing."""
         if not self._finalizer.alive:
             return
         self._finalizer()

@@ -84,7 +84,8 @@ class Tier:
     def _allocate(slots: int, slot_bytes: int, device: torch.device) -> torch.Tensor:
         if device.type != "cpu":
             return torch.empty(slots, slot_bytes, dtype=torch.uint8, device=device)
-        # Mapped, so that it begins at a page (direct reads ask for that) and takes no memory until it is used.
+        # Mapped, so that it begins at a page (direct reads ask for that) and takes no memory until it
+        # is used.
         arena = mmap.mmap(-1, slots * slot_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
         if hasattr(mmap, "MADV_NOHUGEPAGE"):
             arena.madvise(mmap.MADV_NOHUGEPAGE)  # a huge page would reach into slots that are not used yet

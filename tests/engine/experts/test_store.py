@@ -18,7 +18,8 @@ from tests.engine.experts.random_source import RandomSource
 
 FORMS = ("float32", "bfloat16", "int8", "int4")
 CLOSE = {"float32": 1e-6, "bfloat16": 0.01, "int8": 0.01, "int4": 0.01}
-"""Norm of the error of the arithmetic, relative to the result's. The rounding of weights is `test_packed`'s."""
+"""Norm of the error of the arithmetic, relative to the result's. The rounding of weights is
+`test_packed`'s."""
 
 
 @pytest.fixture(autouse=True)
@@ -121,7 +122,8 @@ def test_an_index_beyond_the_experts_names_none(tmp_path: Path) -> None:
 
 
 class Accounted(ExpertStore):
-    """Counts for itself, at every layer, what the store holds: pages really there, and the readers' scratch."""
+    """Counts for itself, at every layer, what the store holds: pages really there, and the readers'
+    scratch."""
 
     def _forward(self, *arguments: Any) -> torch.Tensor:
         out = super()._forward(*arguments)
