@@ -71,6 +71,7 @@ class Runtime:
         `open_hosted`, which is where transformers comes in (seconds, and a quarter of a gigabyte).
         """
         threads = threads or torch.get_num_threads()
+        torch.set_num_threads(threads)
         if path.is_dir():
             return cls(path, _hosted(path, "a folder", open_hosted, progress), cache_budget)
         file = GgufFile(path)

@@ -20,6 +20,8 @@ SCORE_BYTES = 32 << 20
 """Bound on the scores that exist at once."""
 LEAST_BLOCK = 512
 """Keys in a block, where there are so many rows that they have to be tiled."""
+MOST_BLOCK = 8192
+"""Keys in a block, where there are few rows: what is kept in 16 bits is widened a block at a time."""
 LOWEST = -1e30
 """Peak of a row that has seen no key: finite, so that no infinities are subtracted."""
 
@@ -66,7 +68,8 @@ def attend(
     floats = SCORE_BYTES // 4
     tile = max(1, floats // (groups * LEAST_BLOCK))
     if rows <= tile:
-        return _tile(query, read, stop, last, since, max(1, floats // (groups * max(rows, 1))))
+        block = min(floats // (groups * max(rows, 1)), MOST_BLOCK)
+        return _tile(query, read, stop, last, since, max(block, 1))
     parts = []
     for begin in range(0, rows, tile):
         part = slice(begin, begin + tile)

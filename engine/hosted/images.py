@@ -24,8 +24,7 @@ ATTENTION = "ostro_image"
 
 class Picture(Protocol):
     def pixel_values(self) -> np.ndarray:
-        """float32 [3, height, width], normalised as the tower was trained, sides multiples of patch *
-        merge."""
+        """float32 [3, height, width], normalised as the tower was trained; its sides are whole places."""
         ...
 
 

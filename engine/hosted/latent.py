@@ -27,7 +27,7 @@ from engine.hosted.steps import Step
 SoftmaxScale = Literal["plain", "yarn"]
 """What scores are multiplied with. "plain": width ** -0.5, as llama.cpp, vLLM and SGLang have it, and as the
 model's own `params.json` says (`yarn.apply_scale: false`). "yarn": that times (0.1 * mscale_all_dim *
-ln(factor) + 1) ** 2, as transformers has it since 5.9. See docs/engine.md."""
+ln(factor) + 1) ** 2, as transformers 5.24 has it. See docs/engine.md."""
 EXPAND_FROM = 192
 """Tokens in a step from which expanding blocks of latents is cheaper. By products, at the size of Small 4:
 576 a pair and head over latents, 256 over what was expanded, and 49,152 to expand a latent for a head, so 154

@@ -92,9 +92,10 @@ class HostedModel:
         return HostedCache(self._layout)
 
     def see(self, pictures: Mapping[int, Picture]) -> None:
-        """The images of the next prompts, by their numbers: what ids below zero stand for
-        (`engine.vision.places`). One is looked at, by the vision tower, when a place of it is fed for the first
-        time."""
+        """The images of the next prompts, by their numbers: see `engine.vision.places`.
+
+        One is looked at, by the vision tower, when a place of it is fed for the first time.
+        """
         if pictures and not self.sees:
             raise UnsupportedModel(f"{self._where} is a model without vision; leave the image out.")
         self._images.show(pictures)

@@ -19,6 +19,7 @@ from engine.hosted.precision import (
     Weight,
     read_floats,
 )
+from engine.quantised import use_fbgemm
 
 NEVER_INT8 = ("kv_b_proj", "shared_expert_gate", "in_proj_a", "in_proj_b", "in_proj_ba")
 """Linear layers that stay floats: one that attention takes apart, and gates of a few rows."""
@@ -61,6 +62,8 @@ class Loader:
         self._precision: Precision = precision
         self._progress = progress
         self._names = set(checkpoint.names())
+        if precision == "int8":
+            use_fbgemm()
 
     def fill(self, model: nn.Module) -> None:
         """Every parameter that the model has. Raises BadModelFile where one is missing or has another

@@ -1,8 +1,8 @@
 """Ids below zero, which stand for the places of images in a prompt.
 
-A prompt's image tokens are all the same id, so that two images of one size would look like the same prefix to
-the cache. So every place of every image has an id of its own: equal ids are then equal input, and a prefix with
-an image in it can be reused.
+A prompt's image tokens are all the same id, so that two images of one size would look like the same prefix
+to the cache. So every place of every image has an id of its own: equal ids are then equal input, and a prefix
+with an image in it can be reused.
 """
 
 from __future__ import annotations

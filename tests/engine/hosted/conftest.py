@@ -15,7 +15,9 @@ torch.set_num_threads(1)
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
-def device(request: pytest.FixtureRequest) -> str:
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """There, convolutions are not rounded to TF32, as torch would have it."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     if request.param == "cuda" and not torch.cuda.is_available():
         pytest.skip("there is no CUDA device here")
     return request.param

@@ -21,6 +21,7 @@ def small_blocks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attention, "SCORE_BYTES", 256)
         patch.setattr(attention, "LEAST_BLOCK", 4)
+        patch.setattr(attention, "MOST_BLOCK", 7)
         yield
 
 
@@ -76,6 +77,18 @@ def test_keys_that_no_row_sees_are_not_read():
     last = torch.tensor([50, 51, 52])
     attend(torch.zeros(GROUPS, 3, WIDTH), read, 1000, last, last - 3)
     assert min(start for start, _ in asked) == 47 and max(stop for _, stop in asked) == 53
+
+
+def test_few_keys_are_widened_at_once():
+    """Also for a single row, whose scores alone would allow a block of the whole context."""
+    asked: list[int] = []
+
+    def read(start: int, stop: int) -> tuple[Tensor, Tensor]:
+        asked.append(stop - start)
+        return torch.zeros(1, stop - start, WIDTH), torch.zeros(1, stop - start, VALUES)
+
+    attend(torch.zeros(1, 1, WIDTH), read, 30)
+    assert asked == [7, 7, 7, 7, 2]
 
 
 def test_a_number_that_is_none_stays_so():

@@ -94,6 +94,15 @@ def test_a_weight_is_held_once(precision: str, most: float, reference: Reference
     assert held(model) < most * values
 
 
+def test_int8_is_packed_for_the_kernel_that_does_not_overflow(
+    reference: Reference, monkeypatch: pytest.MonkeyPatch
+):
+    """See engine.quantised; torch's default is another."""
+    monkeypatch.setattr(torch.backends.quantized, "engine", "onednn")
+    load("mistral", reference("mistral"), precision="int8")
+    assert torch.backends.quantized.engine == "fbgemm"
+
+
 def test_rows_are_quantised_a_few_at_a_time():
     theirs = made("mistral")
     source = Counting(CONFIGS["mistral"], theirs)
