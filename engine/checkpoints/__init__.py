@@ -15,6 +15,6 @@ opened anywhere, and what is wrong with a file is said in one sentence (`engine.
 """
 
 from engine.checkpoints.open import open_checkpoint
-from engine.checkpoints.weight import Checkpoint, Expert, GroupedInts, Weight
+from engine.checkpoints.weight import Checkpoint, Expert, GroupedInts, Levels, Weight
 
-__all__ = ["open_checkpoint", "Checkpoint", "Expert", "GroupedInts", "Weight"]
+__all__ = ["open_checkpoint", "Checkpoint", "Expert", "GroupedInts", "Levels", "Weight"]

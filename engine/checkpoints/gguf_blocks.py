@@ -14,7 +14,7 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import MXFP4, Q4_K
 
-from engine.checkpoints.weight import GroupedInts
+from engine.checkpoints.weight import GroupedInts, Levels
 
 Parts = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 TWICE_E2M1 = np.array(MXFP4.kvalues, dtype=np.int8)
@@ -37,7 +37,19 @@ def grouped_ints(kind: GGMLQuantizationType, data: np.ndarray) -> GroupedInts | 
         torch.from_numpy(q.reshape(rows, columns)),
         torch.from_numpy(scale.reshape(rows, columns // group)),
         None if minimum is None else torch.from_numpy(minimum.reshape(rows, columns // group)),
+        _levels(data) if kind == GGMLQuantizationType.Q4_K else None,
     )
+
+
+def _levels(data: np.ndarray) -> Levels:
+    """Of Q4_K: two float16 units a block, then 12 bytes with eight 6-bit scales and eight 6-bit minima."""
+    blocks = np.ascontiguousarray(data).reshape(len(data), -1, GGML_QUANT_SIZES[GGMLQuantizationType.Q4_K][1])
+    units = blocks[..., :4].copy().view(np.float16)
+    first, second, high = blocks[..., 4:8], blocks[..., 8:12], blocks[..., 12:16]
+    scales = np.concatenate((first & 63, (high & 15) | ((first >> 6) << 4)), axis=-1)
+    minima = np.concatenate((second & 63, (high >> 4) | ((second >> 6) << 4)), axis=-1)
+    levels = np.stack((scales, minima), axis=-1).reshape(len(data), -1, 2)
+    return Levels(torch.from_numpy(units), torch.from_numpy(levels))
 
 
 def _half(data: np.ndarray) -> np.ndarray:

@@ -20,11 +20,26 @@ VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
+class Levels:
+    """Scales and minima of Q4_K as the file has them: a 16-bit unit for 256 columns, times a whole number.
+
+    A scale is `units[..., 0] * levels[..., 0]`, a minimum `-units[..., 1] * levels[..., 1]`. Neither product
+    fits into 16 bits, so that keeping the factors is what makes the mapping lossless.
+    """
+
+    units: torch.Tensor
+    """float16 [rows, columns / 256, 2]"""
+    levels: torch.Tensor
+    """uint8 [rows, columns / 32, 2]"""
+
+
+@dataclass(frozen=True)
 class GroupedInts:
     """Whole numbers with a scale and a minimum for each group of columns: value = q * scale + minimum.
 
     `q`: uint8 [rows, columns] in 0..15 where `bits` is 4, int8 where it is 8. `scale` float32
-    [rows, columns / group]; `minimum` the same, or None where it is zero throughout.
+    [rows, columns / group]; `minimum` the same, or None where it is zero throughout. `levels` where the
+    format has scale and minimum as products of two parts.
     """
 
     bits: int
@@ -32,6 +47,7 @@ class GroupedInts:
     q: torch.Tensor
     scale: torch.Tensor
     minimum: torch.Tensor | None
+    levels: Levels | None = None
 
     def floats(self) -> torch.Tensor:
         """float32 [rows, columns]: bit for bit what `Weight.rows` says."""

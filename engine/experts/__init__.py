@@ -6,13 +6,12 @@ from it (or from any other checkpoint) within a budget of memory. See docs/exper
 
 from engine.experts.convert import convert
 from engine.experts.counters import Counters
-from engine.experts.grouped import GroupedInts, Levels, from_q4_k, from_q8_0
 from engine.experts.kernels import Activation, silu_and_multiply
 from engine.experts.packed import PackedModel, is_packed
 from engine.experts.profile import profile_path
 from engine.experts.store import ExpertStore
 
 __all__ = [
-    "Activation", "Counters", "ExpertStore", "GroupedInts", "Levels", "PackedModel", "convert", "from_q4_k",
-    "from_q8_0", "is_packed", "profile_path", "silu_and_multiply",
+    "Activation", "Counters", "ExpertStore", "PackedModel", "convert",
+    "is_packed", "profile_path", "silu_and_multiply",
 ]  # fmt: skip

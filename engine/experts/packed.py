@@ -19,8 +19,8 @@ from typing import Any
 
 import torch
 
+from engine.checkpoints import GroupedInts
 from engine.errors import BadModelFile, ModelNotFound, UnsupportedModel
-from engine.experts.grouped import GroupedInts
 from engine.experts.record import FORMS, MATRICES, Geometry, grouped_of, matrix_floats
 
 MANIFEST, DENSE = "manifest.json", "dense.safetensors"

@@ -20,13 +20,12 @@ from math import prod
 
 import torch
 
+from engine.checkpoints import GroupedInts, Levels
 from engine.errors import BadModelFile, UnsupportedModel
 from engine.experts.grouped import (
     CENTRE,
     GROUP,
     SUPER,
-    GroupedInts,
-    Levels,
     as_one_scale,
     refuse_non_finite,
     to_eight_bits,
@@ -188,9 +187,9 @@ def _fill_rows(
     if grouped is None or grouped.bits != 4 or grouped.group != GROUP:
         grouped = to_four_bits(weight.floats(), name)
     refuse_non_finite(grouped.scale, name)
-    _put_values(parts[f"{matrix}.values"].of(record), grouped.values, start)
+    _put_values(parts[f"{matrix}.values"].of(record), grouped.q, start)
     if matrix not in geometry.kept:
-        zero = CENTRE * grouped.scale - (grouped.minimum if grouped.minimum is not None else 0)
+        zero = CENTRE * grouped.scale + (grouped.minimum if grouped.minimum is not None else 0)
         refuse_non_finite(zero, name)
         scales = parts[f"{matrix}.scales"].of(record)
         scales[:, start:stop, 0].copy_(grouped.scale.T)
@@ -250,7 +249,7 @@ def grouped_of(
     rows, parts = slice(first, last), geometry.parts
     if geometry.form == "int8":
         scale = parts[f"{matrix}.scales"].of(record)[rows, None]
-        return GroupedInts(parts[f"{matrix}.values"].of(record)[rows], scale, None, bits=8, group=columns)
+        return GroupedInts(8, columns, parts[f"{matrix}.values"].of(record)[rows], scale, None)
     if geometry.form != "int4":
         return None
     values = unpack(parts[f"{matrix}.values"].of(record))[rows]
@@ -264,8 +263,8 @@ def grouped_of(
     else:
         scales = parts[f"{matrix}.scales"].of(record).float()
     scale = scales[:, rows, 0].T.contiguous()
-    minimum = CENTRE * scale - scales[:, rows, 1].T
-    return GroupedInts(values, scale, minimum, bits=4, levels=levels)
+    minimum = scales[:, rows, 1].T - CENTRE * scale
+    return GroupedInts(4, GROUP, values, scale, minimum, levels)
 
 
 def _keeps(grouped: GroupedInts) -> bool:

@@ -1,6 +1,6 @@
 """What the experts are read from: the part of a checkpoint that this package asks for.
 
-Protocols, so that any layout of `engine.checkpoints` fits and neither package imports the other's readers.
+Protocols, so that any layout of `engine.checkpoints` fits, and the packed form as well.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import torch
 
-from engine.experts.grouped import GroupedInts
+from engine.checkpoints import GroupedInts
 
 Progress = Callable[[int, int], None]
 """Told (bytes done, bytes in all)."""

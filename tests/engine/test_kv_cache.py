@@ -90,6 +90,7 @@ def test_the_budget_holds_while_sequences_grow():
         cache = kept.take(ids, keep=len(ids) - 1)
         cache.reserve(len(ids))
         assert kept.bytes <= budget
+        assert isinstance(cache, KVCache)
         cache.commit(ids[len(cache) :])
         kept.touch(cache)
 

@@ -119,6 +119,7 @@ def test_without_room_for_both_the_budget_still_holds(model: Path, monkeypatch: 
 def fill(kept: PrefixCache, ids: list[int], lane: str) -> KVCache:
     cache = kept.take(ids, keep=len(ids) - 1, lane=lane)
     cache.reserve(len(ids))
+    assert isinstance(cache, KVCache)
     cache.commit(ids[len(cache) :])
     kept.touch(cache)
     return cache

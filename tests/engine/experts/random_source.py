@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from gguf import GGMLQuantizationType
 
-from engine.experts import GroupedInts, from_q4_k, from_q8_0
+from engine.checkpoints import GroupedInts
+from engine.checkpoints.gguf_blocks import grouped_ints
 
 
 @dataclass
@@ -110,9 +112,7 @@ class RandomSource:
     def _matrix(self, rows: int, columns: int) -> RandomWeight:
         if self.numbers is None:
             return RandomWeight(self._normal(rows, columns) * columns**-0.5)
-        size, read = {"Q4_K": (columns // 256 * 144, from_q4_k), "Q8_0": (columns // 32 * 34, from_q8_0)}[
-            self.numbers
-        ]
+        size = {"Q4_K": columns // 256 * 144, "Q8_0": columns // 32 * 34}[self.numbers]
         blocks = torch.randint(0, 256, (rows, size), dtype=torch.uint8, generator=self._random).numpy()
         units = 4 if self.numbers == "Q4_K" else 2
         per_block = blocks.reshape(rows, -1, 144 if units == 4 else 34)
@@ -120,7 +120,8 @@ class RandomSource:
         if self.numbers == "Q8_0":
             scale[:] = scale[:, :1]
         per_block[..., :units] = scale.view(np.uint8)
-        numbers = read(blocks)
+        numbers = grouped_ints(GGMLQuantizationType[self.numbers], blocks)
+        assert numbers is not None
         return RandomWeight(numbers.floats(), kind=self.numbers, numbers=numbers)
 
     def _normal(self, *shape: int) -> torch.Tensor:
