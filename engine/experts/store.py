@@ -8,6 +8,7 @@ result does not depend on the budget, nor on what happened to be in memory.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from pathlib import Path
@@ -246,17 +247,28 @@ def free_memory() -> int:
 
 
 def _free_in_cgroup() -> int:
-    """Bytes below the memory limit of the group we are in; very many where there is none."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        try:
-            most, now = ((Path("/sys/fs/cgroup") / name).read_text().strip() for name in (limit, used))
-            return int(most) - int(now)
-        except (OSError, ValueError):
+    """Bytes below the memory limit of the group we are in; very many where there is none.
+
+    A container sees its own group as the root, so that both places are asked.
+    """
+    free = 1 << 62
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return free
+    for line in lines:
+        _, controllers, own = line.split(":", 2)
+        if controllers == "":
+            root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
+        elif "memory" in controllers.split(","):
+            root, names = Path("/sys/fs/cgroup/memory"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
+        else:
             continue
-    return 1 << 62
+        for folder in (root / own.lstrip("/"), root):
+            with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+                most, now = (int((folder / name).read_text()) for name in names)
+                free = min(free, most - now)
+    return free
 
 
 def _on(tier: Tier, slot: int, x: torch.Tensor) -> torch.Tensor:
