@@ -20,6 +20,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from engine.experts.kernels import Kernel, silu_and_multiply
+from engine.experts.record import Geometry
 from engine.host import usable_cores
 from engine.quantised import QuantisedLinear, quantise_rows, use_fbgemm
 
@@ -28,6 +30,7 @@ STREAMED_BYTES = 256 << 20
 READ_BYTES, READ_AT_ONCE = 256 << 20, 8 << 20
 ROWS, COLUMNS, TOKENS = 2048, 4096, 256
 """A layer's product while a prompt is read."""
+HIDDEN, INTERMEDIATE, SLOTS, TOKENS_OF_AN_EXPERT = 4096, 2048, 8, 16
 
 
 def measure(folder: Path) -> dict[str, object]:
@@ -40,6 +43,7 @@ def measure(folder: Path) -> dict[str, object]:
         "available": memory.available,
         "bandwidth": _bandwidth(memory.available),
         "product": _product(),
+        "experts": {form: _expert(form) for form in ("int4", "int8")},
         "disk": _disk(folder),
         "accelerators": [asdict(found) for found in accelerators()],
     }
@@ -71,6 +75,21 @@ def _product() -> float:
     layer = QuantisedLinear(*quantise_rows(torch.randn(ROWS, COLUMNS)))
     hidden = torch.randn(TOKENS, COLUMNS)
     return 2 * ROWS * COLUMNS * TOKENS / _best(lambda: layer(hidden))
+
+
+def _expert(form: str) -> dict[str, float]:
+    """One expert of Small 4's size: `decode`, bytes of weights a second for one token; `prefill`, operations
+    a second for as many tokens as one of 128 experts gets of a prompt's chunk."""
+    geometry = Geometry(form, HIDDEN, INTERMEDIATE)
+    kernel = Kernel(geometry, silu_and_multiply, torch.device("cpu"))
+    # As many as the processor's caches cannot hold: a token finds its experts in memory.
+    slots = torch.zeros(SLOTS, geometry.bytes, dtype=torch.uint8)
+    operands = [kernel.operands(slot) for slot in slots]
+    weights = 3 * HIDDEN * INTERMEDIATE
+    one, several = (torch.zeros(tokens, HIDDEN, dtype=kernel.takes) for tokens in (1, TOKENS_OF_AN_EXPERT))
+    decode = _best(lambda: [kernel.run(one, each) for each in operands]) / SLOTS
+    prefill = _best(lambda: kernel.run(several, operands[0]))
+    return {"decode": geometry.bytes / decode, "prefill": 2 * weights * TOKENS_OF_AN_EXPERT / prefill}
 
 
 def _disk(folder: Path) -> float | None:

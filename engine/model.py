@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from engine.vision.album import Picture
     from engine.vision.grid import ImageGrid
 
+CACHE_BUDGET = 512 << 20
+"""Bytes of keys and values, of the sequence at work and of those kept for later prompts together. It bounds
+the context: with it the default model stays under 3 GB (docs/engine.md)."""
 Cancelled = Callable[[], bool]
 """Whether the one who asked has gone away. A model looks at it at least once a token."""
 

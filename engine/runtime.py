@@ -11,6 +11,7 @@ import torch
 
 from engine.errors import ContextOverflow, UnsupportedModel
 from engine.gguf_file import GgufFile
+from engine.model import CACHE_BUDGET
 from engine.network import Opened, SeeingNetwork, SequenceCache
 from engine.prefix_cache import PrefixCache
 from engine.qwen2_model import Qwen2Model
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 PREFILL_CHUNK = 256
 SCORED_AT_ONCE = 64
 """Positions whose distributions over the vocabulary exist together."""
-CACHE_BUDGET = 512 << 20
-"""Bytes of keys and values, of the sequence at work and of those kept for later prompts together. It bounds
-the context: with it the default model stays under 3 GB (docs/engine.md)."""
 QWEN2 = "qwen2"
 
 

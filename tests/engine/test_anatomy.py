@@ -8,7 +8,7 @@ import pytest
 
 from engine.anatomy import anatomy
 from engine.errors import UnsupportedModel
-from engine.small_4 import SMALL_4
+from engine.known_configs import QWEN2, SMALL_4
 
 PUBLISHED = 119_401_317_952
 """Numbers in the published FP8 file, its scales included."""
@@ -24,6 +24,11 @@ def test_small_4_is_the_published_model() -> None:
     assert found.routed == 36 * 128 * 3 * 4096 * 2048
     assert 6.0e9 < found.active < 6.5e9
     assert found.cache_values == 36 * (256 + 64)
+
+
+def test_the_catalogues_models() -> None:
+    assert anatomy(QWEN2["qwen2.5-coder-1.5b"]).parameters == 1_543_714_304
+    assert anatomy(QWEN2["qwen2.5-coder-0.5b"]).parameters == 494_032_768
 
 
 TINY = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "vocab_size": 96}

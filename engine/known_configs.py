@@ -1,7 +1,7 @@
-"""Mistral Small 4 as a configuration: what the product is made for, known here without its weights.
+"""Models as configurations, known here without their weights: what `ostro models fit` sizes.
 
-Rebuilt from transformers' defaults for `mistral4` and the published conversion; `parameters` is what the hub
-counts in the published file.
+Small 4's is rebuilt from transformers' defaults for `mistral4` and the published conversion; its sum of
+parameters is what the hub counts in the published file.
 """
 
 from __future__ import annotations
@@ -75,3 +75,24 @@ SMALL_4: dict[str, Any] = {
         "rope_parameters": {"rope_type": "default", "rope_theta": 10_000.0},
     },
 }
+
+
+def _qwen2(hidden: int, layers: int, heads: int, intermediate: int) -> dict[str, Any]:
+    return {
+        "model_type": "qwen2",
+        "hidden_size": hidden,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": 2,
+        "intermediate_size": intermediate,
+        "vocab_size": 151_936,
+        "max_position_embeddings": 32_768,
+        "tie_word_embeddings": True,
+    }
+
+
+QWEN2: dict[str, dict[str, Any]] = {
+    "qwen2.5-coder-1.5b": _qwen2(1536, 28, 12, 8960),
+    "qwen2.5-coder-0.5b": _qwen2(896, 24, 14, 4864),
+}
+"""Of the catalogue's models, by their names in it."""
