@@ -13,6 +13,9 @@ from pathlib import Path
 
 from sandbox.errors import NotARepository
 
+LARGEST = 1 << 20
+"""Bytes of a file of git's that are looked at."""
+
 
 @dataclass(frozen=True)
 class Repository:
@@ -87,20 +90,23 @@ def _is_worktree_of(git_dir: Path, root: Path) -> bool:
 
 
 def _is_submodule_of(git_dir: Path, root: Path) -> bool:
-    try:
-        config = (git_dir / "config").read_text("utf-8", "replace")
-    except OSError:
-        return False
-    match = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", config, re.MULTILINE)
+    match = re.search(r"^\s*worktree\s*=\s*(.+?)\s*$", _text(git_dir / "config"), re.MULTILINE)
     return match is not None and _real(git_dir / match[1]) == root
 
 
 def _first_line(path: Path) -> str:
+    return _text(path)[:4096].partition("\n")[0].strip()
+
+
+def _text(path: Path) -> str:
+    """The beginning of a regular file, else nothing: what a repository brings may be a pipe that nobody
+    writes to, or lead to a device that never ends."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline(4096).strip()
-    except OSError:
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):  # a pointer may hold a NUL character
         return ""
+    with os.fdopen(fd, "rb") as file:
+        return file.read(LARGEST).decode("utf-8", "replace") if os.path.isfile(fd) else ""
 
 
 def _real(path: Path) -> Path:

@@ -96,6 +96,9 @@ GUARDED = (
     Protection("the workspace is no git folder", (
         Change(GUARD, 'found = ["HEAD"] if is_its_own(source) else []', "found = []"),
     ), (f"{ASIDE}::test_the_workspace_itself_does_not_become_the_git_folder",)),
+    Protection("what a pointer leads to is a file", (
+        Change("repository.py", "os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC", "os.O_RDONLY | os.O_CLOEXEC"),
+    ), (f"{ASIDE}::test_a_tree_that_was_brought_holds_up_no_start",)),
     Protection("pipes in a git folder", (
         Change(GUARD, "entry.is_symlink() or _is_pipe(entry)", "entry.is_symlink()"),
     ), (f"{ASIDE}::test_git_waits_for_no_pipe",)),

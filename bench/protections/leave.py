@@ -65,10 +65,13 @@ LEAVE = (
         Change(WORDS, "if _ACTS_ON & set(line) or not line.isprintable():", "if _ACTS_ON & set(line):"),
     ), (SPOKEN,)),
     Protection("approvals: commands in commands", (
-        Change(WORDS, 'if before == "eval" or _STARTS_A_SHELL.fullmatch(before):', "if False:"),
+        Change(WORDS, "            if shell:\n", "            if False:\n"),
+    ), (SPOKEN,)),
+    Protection("approvals: lines that go on", (
+        Change(WORDS, 'line.replace(_CONTINUED, "")', "line"),
     ), (SPOKEN,)),
     Protection("approvals: git's own options", (
-        Change(WORDS, 'if posixpath.basename(kept[-1]) != "git":', "if True:"),
+        Change(WORDS, 'if program != "git":', "if True:"),
     ), (SPOKEN,)),
     Protection("approvals: the command as it will run", (
         Change(ASKING, '{where}{visible(command)}")', '{where}{command}")'),

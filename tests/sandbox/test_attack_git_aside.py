@@ -4,6 +4,7 @@ workspace in the place of Ostro's own, at the moment when less is held."""
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from sandbox import Author, Sandbox, SandboxError
 
 from .conftest import Opener, git, make_venv
 
+ROOT = Path(__file__).parents[2]
 LIKE_GIT = """
 git init -q --bare bare; mv bare/objects bare/refs bare/HEAD .; rm -rf bare
 printf '[core]\\nrepositoryformatversion = 0\\nworktree = .\\nfsmonitor = "touch %s"\\n' "$1" > config
@@ -158,6 +160,22 @@ async def test_git_waits_for_no_pipe(repo: Path, open_sandbox: Opener, name: str
     asked = "timeout 2 git for-each-ref && timeout 2 git ls-files; [ $? = 124 ] && touch waited.log"
     run(repo, asked)
     assert (repo / "waited.log").exists() is bare
+
+
+@pytest.mark.parametrize(
+    "brought",
+    ["mkfifo .git", "mkdir g; echo 'gitdir: g' > .git; mkfifo g/gitdir",
+     "mkdir g; echo 'gitdir: g' > .git; ln -s /dev/zero g/config"],
+    ids=["a pipe", "a pointer to a pipe", "a pointer to a device"],
+)  # fmt: skip
+def test_a_tree_that_was_brought_holds_up_no_start(tmp_path: Path, brought: str) -> None:
+    """In a process of its own: what hangs, or takes all the memory there is, is no failure of pytest's."""
+    run(tmp_path, brought)
+    ask = "import sys; from pathlib import Path; from sandbox.repository import find_repository as find"
+    argv = ["timeout", "10", sys.executable, "-c", f"{ask}; find(Path(sys.argv[1]))", str(tmp_path)]
+    limited = ["sh", "-c", 'ulimit -v 2000000; exec "$@"', "sh", *argv]
+    done = subprocess.run(limited, cwd=ROOT, capture_output=True, check=False)
+    assert b"\nsandbox.errors.NotARepository: " in done.stderr
 
 
 async def test_what_lies_in_the_home_folder_changes_no_commit(repo: Path, box: Sandbox) -> None:
