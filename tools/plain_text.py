@@ -35,7 +35,11 @@ _CONTROL = "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 but tab and line feed, DEL, C1
 _UNSEEN = re.compile(f"[{_CONTROL}{_INVISIBLE}]")
 _NO_TEXT = re.compile("[\ud800-\udfff]")
 """Bytes that are no UTF-8, in Python: a stream that lets them through writes them as they were."""
-_MADE_VISIBLE = re.compile(rf"\\+(?=[uU{_CONTROL}{_INVISIBLE}])|[{_CONTROL}{_INVISIBLE}]")
+# Looks like a space, or like the end of a line, and is neither to a shell: text may have it.
+_LIKE_SPACE = "\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u2800\u3000"
+_MADE_VISIBLE = re.compile(
+    rf"\\+(?=[uU{_CONTROL}{_INVISIBLE}{_LIKE_SPACE}])|[{_CONTROL}{_INVISIBLE}{_LIKE_SPACE}]"
+)
 
 
 def plain(text: str) -> str:
@@ -52,7 +56,8 @@ def plain(text: str) -> str:
 
 
 def visible(text: str) -> str:
-    """`text` with what `plain` would take out written as `\\u202e`; tabs and line feeds stay.
+    """`text` with what `plain` would take out written as `\\u202e`, and with it what only looks like a space;
+    tabs and line feeds stay.
 
     No two texts look the same: a backslash that stands before such a character or a `u` is doubled.
     """

@@ -11,6 +11,7 @@ from typing import ClassVar
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
+from textual.events import Resize
 from textual.widgets import Input, Static
 
 from agent import events
@@ -31,6 +32,7 @@ GRACE = 0.5
 REDRAW = 0.05
 """Seconds between two drawings of text that streams in."""
 READY = "ready"
+QUESTION = "Allow this?  \\[y] yes   \\[n] no"
 KEPT = 500
 """Blocks that stay on the screen; the journal has them all."""
 
@@ -42,6 +44,14 @@ def run_screen(options: RunOptions, engine: OpenEngine | None = None) -> int:
     if app.last_words:
         complain(app.last_words)
     return 70 if code is None else code
+
+
+class Wanted(Static):
+    """What is asked; it knows how many lines that is on the screen, where a long one is many."""
+
+    def on_resize(self, resized: Resize) -> None:
+        assert isinstance(self.parent, ApprovalQuestion)
+        self.parent.say_length(resized.size.height)
 
 
 class ApprovalQuestion(VerticalScroll, can_focus=True):
@@ -61,18 +71,20 @@ class ApprovalQuestion(VerticalScroll, can_focus=True):
         self._since = 0.0
 
     def compose(self) -> ComposeResult:
-        yield Static(id="wanted", markup=False)
+        yield Wanted(id="wanted", markup=False)
 
     def ask(self, approval: events.Approval) -> None:
         self._call, self._since = approval.id, time.monotonic()
         text = plain("\n".join(filter(None, [approval.what, approval.detail])))
-        lines = text.count("\n") + 1
-        scrolls = f"   {lines} lines, ↑ ↓" if lines > 1 else ""
-        self.border_title = f"Allow this?  \\[y] yes   \\[n] no{scrolls}"
-        self.query_one("#wanted", Static).update(text)
+        wanted = self.query_one(Wanted)
+        self.say_length(max(text.count("\n") + 1, wanted.size.height))
+        wanted.update(text)
         self.scroll_home(animate=False)
         self.add_class("asking")
         self.focus()
+
+    def say_length(self, lines: int) -> None:
+        self.border_title = QUESTION + (f"   {lines} lines, ↑ ↓" if lines > 1 else "")
 
     def action_answer(self, allowed: bool) -> None:
         if time.monotonic() - self._since < GRACE:

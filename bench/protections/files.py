@@ -137,6 +137,9 @@ FORKED = (
              "test_a_copy_takes_no_more_of_the_disk_than_a_command"),
         )
     ),
+    Protection("fork: what is shared is read-only", (
+        Change(FORK, "return Mount(source, target, identity", "return Mount(source, target, True, identity"),
+    ), (f"{FORKS}::test_what_is_shared_is_not_written",)),
     Protection("fork: stands at once", (
         Change(WORKSPACE, (
             "            # Before another command can put a link in the place of what is shared.\n"

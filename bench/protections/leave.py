@@ -122,4 +122,7 @@ SAID = (
     Protection("escapes: no two texts are shown alike", (
         Change(PLAIN, "        return found * 2\n", "        return found\n"),
     ), (f"{ESCAPED}::test_no_two_texts_are_shown_alike",)),
+    Protection("escapes: what only looks like a space", (
+        Change(PLAIN, "|[{_CONTROL}{_INVISIBLE}{_LIKE_SPACE}]", "|[{_CONTROL}{_INVISIBLE}]"),
+    ), (f"{ESCAPED}::test_what_is_not_seen_is_made_visible",)),
 )  # fmt: skip

@@ -81,7 +81,7 @@ NAMESPACES = (
     ), (f"{FURTHER}::test_commands_do_not_see_each_other[sandboxed]",)),
     Protection("/dev/shm of a command", (
         Change(ROOMS, "if os.path.isdir(SHARED_MEMORY):", "if False:"),
-    ), (f"{OVERUSED}::test_shared_memory_is_gone_afterwards[sandboxed]",)),
+    ), (f"{OVERUSED}::test_shared_memory_counts",)),
     *(
         Protection(f"/proc/{name} read-only", (_kernel(name),), (
             f"{FURTHER}::test_parts_of_proc_are_read_only[sandboxed-/proc/{name}]",

@@ -21,8 +21,8 @@ def in_use() -> int:
 async def quiet() -> int:
     """Waits until nobody takes memory or gives some back, 15 seconds at most; how much is in use then."""
     seen = [in_use()]
-    for _ in range(150):
-        await asyncio.sleep(0.1)
+    for _ in range(300):
+        await asyncio.sleep(0.05)
         seen = [*seen[-3:], in_use()]
         if len(seen) == 4 and max(seen) - min(seen) < NOISE // 4:
             break

@@ -97,6 +97,7 @@ def test_a_stream_does_not_wait_for_ever_for_an_end() -> None:
         ("\\u202e", "\\\\u202e"),
         (r"sed 's/\n/\t/' \x", r"sed 's/\n/\t/' \x"),
         ("tab\tand\nline", "tab\tand\nline"),
+        ("rm a\u00a0b\u2028c\u3000d\u2800e", r"rm a\u00a0b\u2028c\u3000d\u2800e"),
     ],
 )
 def test_what_is_not_seen_is_made_visible(text: str, shown: str) -> None:

@@ -109,6 +109,19 @@ async def test_a_question_is_answered_by_a_key_that_was_meant(
     assert (repo / "new.txt").exists() is written
 
 
+async def test_a_long_line_is_said_to_be_many(git_repo: GitRepo):
+    """What is to be seen only further down must not be overlooked."""
+    hidden = call("shell", command=f"git commit -m '{'x ' * 3000}'; touch new.txt")
+    app = screen_of(git_repo({}), ScriptedEngine([hidden, say("So.")]))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "write it")
+        question = app.query_one(ApprovalQuestion)
+        await until(pilot, lambda: "lines, ↑ ↓" in str(question.border_title))
+        assert question.max_scroll_y > 50
+        await pilot.press("ctrl+q")
+
+
 async def test_no_repository_is_said_after_the_screen_is_gone(tmp_path: Path):
     app = screen_of(tmp_path, ScriptedEngine())
     async with app.run_test() as pilot:
