@@ -229,7 +229,7 @@ def test_the_device_takes_the_hottest(packed: tuple[RandomSource, PackedModel]) 
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device here")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch has no CUDA device here")
 @pytest.mark.parametrize("form", FORMS)
 def test_a_device_computes_what_the_processor_does(form: str, tmp_path: Path) -> None:
     source = RandomSource(tmp_path, layers=1)
