@@ -3,8 +3,9 @@
 Hooks, filters, pagers and the like are named by a repository's configuration, and that by a few files. What
 exists of them is bound read-only, so that no command can change it. What does not exist cannot be bound
 without leaving something in the user's repository, so that a command can make it: it is gone again before the
-command's result is seen. So is a link in a git folder that was not there before, for git would write through
-it. A repository made anew during the session may hold what it likes; it is reported.
+command's result is seen. So is what tells a rebase that has stopped to run something, and a link in a git
+folder that was not there before, for git would write through it. A repository made anew during the session
+may hold what it likes; it is reported.
 """
 
 from __future__ import annotations
@@ -17,12 +18,23 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
+from sandbox import git_unfinished
 from sandbox.errors import SandboxError
 from sandbox.git_folders import Kind, find, head, is_folder, is_its_own
 from sandbox.policy import Pin
 
-STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes", "info/exclude")
-"""The last one runs nothing: it hides files from whoever looks at what a command has left."""
+STARTERS = (
+    "hooks",
+    "config",
+    "config.worktree",
+    "commondir",
+    "info/attributes",
+    "info/exclude",
+    "remotes",
+    "branches",
+)
+"""`info/exclude` runs nothing: it hides files from whoever looks at what a command has left. The last two are
+older ways to say where a remote is: a push to a folder runs the hooks that lie there."""
 _NOT_LOOKED_INTO = {"hooks", "modules", "worktrees"}
 _MOST_HOOKS = 10_000
 
@@ -38,6 +50,8 @@ class Guarded:
     """Those of STARTERS, and the links, that were there, relative to the git folder."""
     content: str = ""
     """A digest of them all."""
+    orders: frozenset[tuple[str, bytes]] = frozenset()
+    """What a rebase or the like that has stopped would have done when it goes on."""
 
 
 def survey(root: Path, kind: Kind = "tree") -> list[Guarded]:
@@ -102,6 +116,8 @@ def intruders(source: Path, guarded: Iterable[Guarded]) -> list[str]:
         for place in guarded:
             if place.is_folder:
                 new = _actors(source / place.path) - {"hooks", *place.there}
+                ordered = git_unfinished.orders(source / place.path) - place.orders
+                new |= {name for name, _words in ordered}
                 found += [f"{place.path}/{name}" for name in sorted(new)]
             elif not place.content and os.path.lexists(source / place.path):
                 found.append(place.path)
@@ -130,6 +146,7 @@ def changed_since(source: Path, guarded: Iterable[Guarded]) -> list[str]:
         for place in guarded:
             now = _look(source, place.path, place.is_folder)
             same = now.content == place.content and now.there <= {"hooks", *place.there}
+            same = same and now.orders <= place.orders
             if not same and os.path.lexists(source / place.path):
                 changed.append(place.path)
     return changed
@@ -139,7 +156,8 @@ def _look(root: Path, path: str, is_git: bool) -> Guarded:
     place = root / path
     if not is_git or not is_folder(place):
         return Guarded(path, False, content=_digest([place]))
-    return Guarded(path, True, frozenset(_actors(place)), _digest(place / name for name in STARTERS))
+    content = _digest(place / name for name in STARTERS)
+    return Guarded(path, True, frozenset(_actors(place)), content, git_unfinished.orders(place))
 
 
 def _actors(folder: Path) -> set[str]:

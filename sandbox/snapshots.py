@@ -26,6 +26,7 @@ from sandbox.limits import Limits
 from sandbox.policy import Mount, Policy
 from sandbox.repository import Repository
 from sandbox.scratch import remove_tree
+from sandbox.supervisor import INSIDE, INSIDE_THERE
 from sandbox.toolchain import own_program, workspace_venvs
 from sandbox.user_excludes import user_excludes
 
@@ -195,7 +196,9 @@ class Snapshots:
 
     async def _listed(self, *options: str) -> list[str]:
         env = {"GIT_DIR": str(self._store.git_dir), "GIT_WORK_TREE": str(self._root)}
-        done = await self._run([*self._git(), "ls-files", "-z", *options], env)
+        inside = INSIDE if self._launcher.bubblewrap is None else INSIDE_THERE
+        git = [*self._git(), "ls-files", "-z", *options]
+        done = await self._run(own_program(inside.parent, "inside.awaited_pipes", *git), env)
         return [os.fsdecode(name) for name in _output(done, "`git ls-files`").split(b"\0") if name]
 
     async def _ask(self, op: str, **request: Any) -> tuple[dict[str, Any], bytes]:

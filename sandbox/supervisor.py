@@ -53,6 +53,17 @@ class Supervisor:
     @classmethod
     async def start(cls, mechanism: Bubblewrap | Alone, policy: Policy) -> Supervisor:
         """Raises SandboxError where the sandbox cannot be built."""
+        options = mechanism.arguments(policy)
+        try:
+            return await cls._build(mechanism, policy)
+        except SandboxError:
+            # Something outside that was to be covered, a socket say, may have gone at that very moment.
+            if mechanism.arguments(policy) == options:
+                raise
+            return await cls._build(mechanism, policy)
+
+    @classmethod
+    async def _build(cls, mechanism: Bubblewrap | Alone, policy: Policy) -> Supervisor:
         control, there = socket.socketpair()
         place = INSIDE_THERE if isinstance(mechanism, Bubblewrap) else INSIDE
         policy = policy.with_mounts(Mount(INSIDE, place))

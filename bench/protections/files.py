@@ -30,7 +30,7 @@ from sandbox.git_guard import STARTERS
 
 
 def _starter(name: str) -> Change:
-    text = "STARTERS = (" + ", ".join(f'"{starter}"' for starter in STARTERS) + ")"
+    text = "STARTERS = (\n" + "".join(f'    "{starter}",\n' for starter in STARTERS) + ")"
     return Change(GUARD, text, text.replace(f'"{name}"', '"no-such"'))
 
 
@@ -54,6 +54,23 @@ GUARDED = (
         Protection(f"pin of {name}", (_starter(name),), (f"{GIT}::test_nothing_makes_git_run_programs",))
         for name in STARTERS
     ),
+    *(
+        Protection(f"orders in {name}", (
+            Change("git_unfinished.py", f'    "{name}": {read},\n', ""),
+        ), (f"test_git_unfinished.py::test_{test}[sandboxed{case}]",))
+        for name, read, test, case in (
+            ("rebase-merge/git-rebase-todo", "_programs", "no_line_is_added_to_a_rebase", "-exec"),
+            ("rebase-merge/strategy", "_strategy", "no_program_merges", "-a rebase"),
+            ("sequencer/opts", "_strategies", "no_program_merges", "-a cherry-pick"),
+            ("rebase-apply/apply-opt", "_options", "no_patch_writes_elsewhere", ""),
+        )
+    ),
+    Protection("orders in what is too long to look through", (
+        Change("git_unfinished.py", "if len(content) >= _LONGEST:", "if False:"),
+    ), ("test_git_unfinished.py::test_no_line_is_added_to_a_rebase[sandboxed-behind a megabyte]",)),
+    Protection("it is said where orders are not put aside", (
+        Change(GUARD, "same = same and now.orders <= place.orders", "pass"),
+    ), ("test_git_unfinished.py::test_where_nothing_is_put_aside_it_is_said",)),
     Protection("pins are read-only", (
         Change(GUARD, "made |= {there / name: Pin(there / name) for name in STARTERS}",
                "made |= {there / name: Pin(there / name, writable=True) for name in STARTERS}"),
@@ -222,4 +239,7 @@ RECORDED = (
     Protection("recorder: no attributes of the tree", (
         Change("recorder/patch.py", "cwd=self._objects, ", ""),
     ), (f"{TRAPS}[pipe attributes]",), ends_in_time=True),
+    Protection("git waits for no pipe of its names", (
+        Change("inside/awaited_pipes.py", "if _end(pipe)]", "if False]"),
+    ), ("test_snapshots_trap.py::test_no_pipe_holds_up_a_listing_or_the_git_service",), ends_in_time=True),
 )  # fmt: skip

@@ -223,16 +223,19 @@ class Repository:
         self, *argv: str, stdin: bytes = b"", env: dict[str, str] | None = None, codes: tuple[int, ...] = (0,)
     ) -> bytes:
         """Standard output of a git command. Raises Refused with its last words."""
+        from awaited_pipes import answered  # pyright: ignore[reportMissingImports]
         from git.exc import GitCommandNotFound
 
         with tempfile.TemporaryFile() as source:
             source.write(stdin)
             source.seek(0)
             try:
-                code, output, errors = self._git.execute(
-                    ["git", *argv], istream=source, with_extended_output=True, with_exceptions=False,
-                    stdout_as_string=False, strip_newline_in_stdout=False, env={**self._env, **(env or {})},
-                )  # fmt: skip
+                with answered(self._root):
+                    code, output, errors = self._git.execute(
+                        ["git", *argv], istream=source, with_extended_output=True, with_exceptions=False,
+                        stdout_as_string=False, strip_newline_in_stdout=False,
+                        env={**self._env, **(env or {})},
+                    )  # fmt: skip
             except GitCommandNotFound:
                 raise Refused("There is no `git` on PATH; install git.") from None
         if code in codes:
@@ -305,7 +308,7 @@ def answer(repository: Repository, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def serve(root: str, git_dir: str, excludes: str, folders: list[str]) -> None:
-    sys.path += folders
+    sys.path += [os.path.dirname(__file__), *folders]
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]
     repository = Repository(root, git_dir, excludes)

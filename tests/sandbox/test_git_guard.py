@@ -51,7 +51,8 @@ def test_too_many_are_refused(repo: Path, monkeypatch: pytest.MonkeyPatch) -> No
         git_guard.survey(repo)
 
 
-STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes", "info/exclude")
+STARTERS = ("hooks", "config", "config.worktree", "commondir", "info/attributes", "info/exclude",
+            "remotes", "branches")  # fmt: skip
 """Of its own: a name that the guard forgets must not be forgotten here as well."""
 GIT_FOLDERS = [".git", ".git/modules/libs/module", "vendor/inner/.git", "vendor/bare"]
 ATTACKS = {
@@ -63,6 +64,8 @@ ATTACKS = {
     "config.worktree": "echo '[core]' > $G/config.worktree",
     "commondir": "echo ../../evil > $G/commondir",
     "attributes": "mkdir -p $G/info; echo '* filter=x' > $G/info/attributes",
+    "a remote": "mkdir -p $G/remotes; echo 'URL: evil' > $G/remotes/origin",
+    "a remote, older still": "mkdir -p $G/branches; echo evil > $G/branches/origin",
     "hidden files": "mkdir -p $G/info; echo '*' >> $G/info/exclude",
     "settings put aside": "mv $G/info $G/i2; mkdir $G/info; echo '*' > $G/info/exclude",
     "attributes by link": "rm -rf $G/info; mkdir away; echo > away/attributes; ln -s $PWD/away $G/info",

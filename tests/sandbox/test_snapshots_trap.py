@@ -178,3 +178,19 @@ async def test_pipes_and_sockets_of_gits_names_stop_nothing(repo: Path, box: San
         assert "+more" in await box.workspace.diff(a, b)
         await box.workspace.restore(a)
     assert (repo / "README.md").read_text() == "read me\n"
+
+
+WAITED = {
+    "ignored names": "mkfifo src/.gitignore; touch src/x",
+    "attributes": "mkfifo .gitattributes",
+    "HEAD inside": "git init -q in; touch in/x; rm in/.git/HEAD; mkfifo in/.git/HEAD",
+}
+
+
+@pytest.mark.parametrize("trap", WAITED.values(), ids=WAITED)
+async def test_no_pipe_holds_up_a_listing_or_the_git_service(repo: Path, box: Sandbox, trap: str) -> None:
+    await shell(box, f"{trap}; echo more >> README.md")
+    async with asyncio.timeout(20):
+        listed = await box.workspace.listing(recursive=True)
+        assert "README.md" in {entry.path for entry in listed}
+        assert "README.md" in await box.history.uncommitted()

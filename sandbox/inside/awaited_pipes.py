@@ -1,0 +1,94 @@
+"""Lets no git wait for a named pipe: while one runs, whoever waits for a pipe of git's names finds it empty.
+
+Run as `main` with a command, or around one with `answered`. Nothing is written into a pipe, and one that git
+has no use for is not touched: somebody else may wait for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+
+OWN = (".gitignore", ".gitattributes", ".gitmodules", ".mailmap")
+_PATIENCE = 0.5
+"""Seconds that git has before anybody looks for pipes: mostly it has ended by then."""
+_PAUSE = 0.02
+
+
+@contextlib.contextmanager
+def answered(root: str) -> Iterator[None]:
+    """For as long as git runs in the tree at `root`."""
+    ended = threading.Event()
+    watch = threading.Thread(target=_answer, args=(root, ended), daemon=True)
+    watch.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watch.join()
+
+
+def _answer(root: str, ended: threading.Event) -> None:
+    looks = 1
+    while not ended.wait(_PATIENCE):
+        pipes = list(_pipes(root, ended))
+        # Seldom again: it takes as long as the tree is large, and pipes are few.
+        for _ in range(50 * looks):
+            hit = [pipe for pipe in pipes if _end(pipe)]
+            if ended.wait(0 if hit else _PAUSE):
+                return
+        looks *= 2
+
+
+def _pipes(root: str, ended: threading.Event) -> Iterator[str]:
+    waiting = [(root, False)]
+    while waiting and not ended.is_set():
+        folder, gits = waiting.pop()
+        try:
+            with os.scandir(folder) as entries:
+                found = list(entries)
+        except OSError:
+            continue
+        gits = gits or any(entry.name == "HEAD" for entry in found)
+        for entry in found:
+            with contextlib.suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append((entry.path, gits or entry.name == ".git"))
+                elif (gits or entry.name in OWN) and stat.S_ISFIFO(entry.stat(follow_symlinks=False).st_mode):
+                    yield entry.path
+
+
+def _end(pipe: str) -> bool:
+    """Whether somebody waited, who reads now that there is nothing."""
+    try:
+        place = os.open(pipe, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        mode = os.fstat(place).st_mode
+        if not stat.S_ISFIFO(mode):
+            return False
+        there = f"/proc/self/fd/{place}"
+        if not mode & stat.S_IWUSR:
+            os.chmod(there, stat.S_IMODE(mode) | stat.S_IWUSR)
+        # It opens only where somebody waits.
+        os.close(os.open(there, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(place)
+
+
+def main() -> None:
+    with answered(os.environ["GIT_WORK_TREE"]):
+        try:
+            code = subprocess.run(sys.argv[1:], check=False).returncode
+        except FileNotFoundError:
+            code = 127
+    sys.exit(code)
