@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from engine.client import Engine
 from engine.errors import (
+    BadImage,
     BadModelFile,
     ContextOverflow,
     EngineDied,
     EngineError,
+    ImageMissing,
     ModelNotFound,
     PullFailed,
     UnsupportedModel,
@@ -30,6 +32,7 @@ from engine.request import (
     Sampling,
     ScoredToken,
     ScoreRequest,
+    ShownImage,
     TextDelta,
     ThinkingDelta,
     ToolCall,
@@ -60,11 +63,14 @@ __all__ = [
     "Continuation",
     "Cost",
     "Capabilities",
+    "ShownImage",
     "EngineError",
     "ModelNotFound",
     "BadModelFile",
     "UnsupportedModel",
     "ContextOverflow",
+    "BadImage",
+    "ImageMissing",
     "EngineDied",
     "PullFailed",
 ]

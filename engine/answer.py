@@ -10,8 +10,9 @@ from typing import Literal
 from engine.errors import ContextOverflow
 from engine.families import Family
 from engine.families.stream import Piece
+from engine.families.vocabulary import Pictures
 from engine.model import Cancelled, Model
-from engine.request import ChatRequest, PrefillDelta, ToolCallDelta, Usage
+from engine.request import ChatRequest, Effort, PrefillDelta, ToolCallDelta, Usage
 
 Emit = Callable[[PrefillDelta | Piece | Usage], None]
 
@@ -48,19 +49,27 @@ class _Tally:
 class Answer:
     """Generates one answer, telling `emit` each delta; the last is the usage.
 
-    `max_tokens` bounds the answer after the thinking, `thinking_budget` the thinking. What a cancelled
+    `max_tokens` bounds what is said and called, `thinking_budget` the thinking. What a cancelled
     model raises goes through `run`.
     """
 
-    def __init__(self, model: Model, family: Family, request: ChatRequest, emit: Emit, cancelled: Cancelled):
+    def __init__(
+        self,
+        model: Model,
+        family: Family,
+        request: ChatRequest,
+        emit: Emit,
+        cancelled: Cancelled,
+        pictures: Pictures | None = None,
+    ):
         """Raises ContextOverflow where prompt and answer do not fit together."""
         self._model, self._family, self._request = model, family, request
         self._emit, self._cancelled = emit, cancelled
-        self._prompt = family.encode(request)
+        self._prompt = family.encode(request, pictures)
         self._parser = family.parser(request)
         opening = family.opening(request)
         self._tally = _Tally(len(self._prompt) + len(opening), list(opening))
-        thinking = request.thinking_budget + len(family.think_close) if self._parser.thinking else 0
+        thinking = request.thinking_budget + len(family.think_close) if self._may_think() else 0
         needed = self._tally.prompt + thinking + request.max_tokens
         if needed > model.context:
             raise ContextOverflow(
@@ -69,15 +78,35 @@ class Answer:
                 "shorten the conversation or ask for a shorter answer."
             )
 
+    def _may_think(self) -> bool:
+        """Whether room is kept for a thought. Some models think unasked; they take what room there is."""
+        asked = self._request.effort is Effort.HIGH and self._family.effort != "unsupported"
+        return asked or self._parser.thinking
+
     def run(self) -> None:
-        if self._parser.thinking:
-            self._generate(self._request.thinking_budget, lambda: self._parser.thinking)
-            if self._parser.thinking:  # budget spent, or the model stopped without an answer
+        """Thought and speech have a budget each, however often the model goes from one to the other."""
+        parser = self._parser
+        left = {True: self._request.thinking_budget, False: self._request.max_tokens}
+        finished = parser.done
+        while not finished and len(self._prompt) + len(self._tally.ids) < self._model.context:
+            thinking = parser.thinking
+            ended = False
+            if left[thinking]:
+                before = self._tally.generated
+                ended = self._generate(
+                    left[thinking],
+                    lambda was=thinking: not parser.done and parser.thinking == was,
+                )
+                left[thinking] -= self._tally.generated - before
+            if parser.thinking and thinking:  # budget spent, or the model stopped without an answer
                 self._force(self._family.think_close)
-        finished = self._parser.done
-        if not finished:
-            finished = self._generate(self._request.max_tokens, lambda: not self._parser.done)
-        self._tell(self._parser.finish(truncated=not finished))
+                if parser.thinking:
+                    break
+            elif parser.done or (ended and not thinking):
+                finished = True
+            elif parser.thinking == thinking:
+                break
+        self._tell(parser.finish(truncated=not finished))
         self._emit(self._tally.usage(self._finish(finished)))
 
     def _finish(self, finished: bool) -> Literal["stop", "length", "tool_call"]:
@@ -86,8 +115,8 @@ class Answer:
         return "stop" if finished else "length"
 
     def _generate(self, limit: int, wanted: Callable[[], bool]) -> bool:
-        """Go on for at most `limit` tokens while they are wanted; False where the limit ended it."""
-        tally, decoder = self._tally, self._model.tokenizer.stream()
+        """Go on for at most `limit` tokens while they are wanted; True where the model ended the answer."""
+        tally = self._tally
         first_part = tally.first is None
         steps = self._model.generate(
             self._prompt + tally.ids,
@@ -96,29 +125,27 @@ class Answer:
             stop_ids=self._family.end_ids,
             cancelled=self._cancelled,
             on_prefill=self._on_prefill if first_part else _ignore,
+            lane=lane(self._family, self._request),
         )
-        made = 0
         for sampled in steps:
             if tally.first is None:
                 tally.first = time.perf_counter()
                 tally.cached = self._model.last_cached
-            made += 1
             tally.generated += 1
             tally.logprobs += sampled.logprob
             tally.entropies += sampled.entropy
             if sampled.token_id in self._family.end_ids:
-                self._tell(self._parser.feed(decoder.end()))
                 return True
             tally.ids.append(sampled.token_id)
-            self._tell(self._parser.feed(decoder.push(sampled.token_id)))
+            self._tell(self._parser.push(sampled.token_id))
             if not wanted():
-                return True
-        self._tell(self._parser.feed(decoder.end()))
-        return made < limit
+                return False
+        return False
 
     def _force(self, ids: tuple[int, ...]) -> None:
         self._tally.ids.extend(ids)
-        self._tell(self._parser.feed(self._model.tokenizer.decode(ids)))
+        for token_id in ids:
+            self._tell(self._parser.push(token_id))
 
     def _on_prefill(self, done: int, total: int) -> None:
         self._emit(PrefillDelta(done=done, total=total))
@@ -131,3 +158,8 @@ class Answer:
 
 def _ignore(done: int, total: int) -> None:
     """The prefill of a few forced tokens is not worth telling."""
+
+
+def lane(family: Family, request: ChatRequest) -> str:
+    """Which of the kept prefixes this request goes on from: one an effort, where effort changes the start."""
+    return request.effort.value if family.effort_at_start else ""

@@ -88,6 +88,8 @@ CATALOGUE: dict[str, CatalogueModel] = {
     )
 }
 DEFAULT_MODEL = "qwen2.5-coder-1.5b"
+DESCRIBES_A_FOLDER = ("config.json", "params.json", "manifest.json")
+"""One of these is in a model's folder: in the hub's layout, in Mistral's own, or packed."""
 
 
 def models_folder() -> Path:
@@ -113,7 +115,7 @@ def installed(name: str) -> bool:
 
 
 def resolve(ref: str) -> Path:
-    """The GGUF file that a model reference means: a catalogue name, or the path of a file.
+    """The GGUF file or model folder that a reference means: a catalogue name, or a path.
 
     A catalogue name wins over a file of that name in the working directory (`./name` means the file).
     Raises ModelNotFound, also where a catalogue model was not pulled yet.
@@ -126,13 +128,18 @@ def resolve(ref: str) -> Path:
     # os.path rather than pathlib: it answers no where the other raises (a name too long, ~nobody)
     path = os.path.expanduser(ref)
     if os.path.isdir(path):
-        raise ModelNotFound(f"{ref} is a folder; name the .gguf file in it.")
+        if not any(os.path.isfile(os.path.join(path, name)) for name in DESCRIBES_A_FOLDER):
+            raise ModelNotFound(
+                f"{ref} is a folder without {', '.join(DESCRIBES_A_FOLDER)}; name the .gguf file in it, or a "
+                "model's own folder."
+            )
+        return Path(path).resolve()
     if os.path.isfile(path):
         return Path(path).resolve()
     if "/" in ref or ref.endswith(".gguf"):
         raise ModelNotFound(f"There is no file {ref}; name a GGUF file or one of {', '.join(CATALOGUE)}.")
     raise ModelNotFound(
-        f"No model {ref!r}: it is neither in the catalogue ({', '.join(CATALOGUE)}) nor a GGUF file."
+        f"No model {ref!r}: it is neither in the catalogue ({', '.join(CATALOGUE)}) nor a file or folder."
     )
 
 

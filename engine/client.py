@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
+import hashlib
 import itertools
 from collections.abc import AsyncGenerator, Callable
 from types import TracebackType
@@ -12,16 +14,19 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, TypeAdapter
 
 from engine import catalogue, launch, wire
-from engine.errors import EngineDied, EngineError
+from engine.errors import BadImage, EngineDied, EngineError, ImageMissing
 from engine.request import (
+    MAX_IMAGE_BYTES,
     BranchRequest,
     Capabilities,
     ChatRequest,
     Continuation,
     Cost,
     Delta,
+    ImageRequest,
     ScoredToken,
     ScoreRequest,
+    ShownImage,
     Usage,
 )
 from engine.wire import Frame
@@ -45,6 +50,7 @@ class Engine:
         self._link = link
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Queue[Frame | None]] = {}
+        self._shown: dict[str, ShownImage] = {}
         self._gone = False
         self._reading = asyncio.create_task(self._read())
 
@@ -80,7 +86,7 @@ class Engine:
                     self._died()
                 if frame["type"] == "error":
                     finished = True
-                    raise wire.error_from(frame)
+                    raise self._error(frame)
                 delta = _DELTA.validate_python(frame["delta"])
                 finished = isinstance(delta, Usage)
                 yield delta
@@ -96,6 +102,21 @@ class Engine:
     async def branch(self, request: BranchRequest) -> list[Continuation]:
         """How a text might go on from several of its places, greedily, in the order of the starts."""
         return _CONTINUATIONS.validate_python(await self._result("branch", request))
+
+    async def show(self, data: bytes) -> ShownImage:
+        """Hand over an image file, once; its hash then stands in `Message.images`.
+
+        Nothing is decoded here. Raises BadImage, or EngineError where the model sees no images.
+        """
+        name = hashlib.sha256(data).hexdigest()
+        if not self.capabilities.images:
+            raise EngineError(f"{self.capabilities.model} cannot see images; ask a model that can.")
+        if len(data) > MAX_IMAGE_BYTES:
+            raise BadImage(f"The image file has {len(data):,} bytes; {MAX_IMAGE_BYTES:,} is the limit.")
+        if name not in self._shown:
+            request = ImageRequest(data=base64.b64encode(data).decode())
+            self._shown[name] = ShownImage.model_validate(await self._result("image", request))
+        return self._shown[name]
 
     async def cost(self, request: ChatRequest) -> Cost:
         """What a chat would have to prefill, and about how long that takes."""
@@ -135,8 +156,14 @@ class Engine:
         if frame is None or frame["type"] == "done":
             self._died()
         if frame["type"] == "error":
-            raise wire.error_from(frame)
+            raise self._error(frame)
         return frame["result"]
+
+    def _error(self, frame: Frame) -> EngineError:
+        error = wire.error_from(frame)
+        if isinstance(error, ImageMissing):
+            self._shown.clear()  # what is shown again is sent again
+        return error
 
     def _ask(self, kind: str, number: int, request: BaseModel | None) -> asyncio.Queue[Frame | None]:
         if self._gone or self._link.writer.is_closing():

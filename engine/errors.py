@@ -23,6 +23,14 @@ class ContextOverflow(EngineError):
     """Prompt and answer do not fit into the model's context."""
 
 
+class BadImage(EngineError):
+    """An image that cannot be used: of another kind, damaged, or too large."""
+
+
+class ImageMissing(EngineError):
+    """A conversation names an image that this engine process was not shown, or has let go."""
+
+
 class EngineDied(EngineError):
     """The engine process went away in the middle of a request."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,7 @@ class GgufFile:
             raise self._broken("its alignment is not a positive number")
         base = -(-self._at // alignment) * alignment
         whole = np.frombuffer(self._bytes, dtype=np.uint8)
+        ranges: list[tuple[int, int]] = []
         for name, shape, number, offset in entries:
             try:
                 kind = GGMLQuantizationType(number)
@@ -138,8 +140,13 @@ class GgufFile:
             begin, end = base + offset, base + offset + rows * row_bytes
             if end > len(whole):
                 raise self._broken(f"it ends before the data of {name} ({len(whole):,} bytes, truncated?)")
+            if name in self.tensors:
+                raise self._broken(f"it has the tensor {name} twice")
             data = whole[begin:end].reshape(rows, row_bytes)
+            ranges.append((begin, end))
             self.tensors[name] = Tensor(name, shape, kind, data)
+        if any(before[1] > after[0] for before, after in pairwise(sorted(ranges))):
+            raise self._broken("its tensors overlap")
 
     def _scalar(self, code: str) -> Any:
         (value,) = struct.unpack_from(code, self._bytes, self._at)

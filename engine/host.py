@@ -21,7 +21,7 @@ import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -31,6 +31,9 @@ from engine.jobs import REQUESTS, Job, JobQueue, read_request
 from engine.locations import Meeting, beside
 from engine.model import Load, Model
 from engine.wire import Frame, Hello
+
+if TYPE_CHECKING:
+    from engine.network import Opened
 
 log = logging.getLogger(__name__)
 
@@ -293,7 +296,14 @@ def load_runtime(path: Path, threads: int, progress: Callable[[float], None]) ->
     """The real model; the import is here because it brings torch."""
     from engine.runtime import Runtime
 
-    return Runtime.load(path, threads=threads, progress=progress)
+    return Runtime.load(path, threads=threads, progress=progress, open_hosted=_open_hosted)
+
+
+def _open_hosted(path: Path, progress: Callable[[float], None] | None) -> Opened:
+    """The import is here because it brings transformers, which the default model does without."""
+    from engine.opening import open_hosted
+
+    return open_hosted(path, progress)
 
 
 def main(arguments: list[str] | None = None, load: Load = load_runtime) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from engine import probe
 from engine.answer import Answer
-from engine.errors import EngineError
+from engine.errors import BadImage, EngineError
 from engine.families import Family, family_of
+from engine.families.vocabulary import Pictures
 from engine.model import Load, Model
 from engine.request import (
     BranchRequest,
@@ -24,10 +27,15 @@ from engine.request import (
     ChatRequest,
     Continuation,
     Cost,
+    ImageRequest,
     ScoredToken,
     ScoreRequest,
+    ShownImage,
 )
 from engine.wire import Frame, error_frame
+
+if TYPE_CHECKING:
+    from engine.vision.album import Album, Picture
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +44,7 @@ REQUESTS: dict[str, type[BaseModel]] = {
     "score": ScoreRequest,
     "branch": BranchRequest,
     "cost": ChatRequest,
+    "image": ImageRequest,
 }
 _SCORES = TypeAdapter(list[ScoredToken])
 _CONTINUATIONS = TypeAdapter(list[Continuation])
@@ -71,6 +80,7 @@ class JobQueue:
         self._waiting: asyncio.Queue[Job] = asyncio.Queue()
         self._model: Model | None = None
         self._family: Family | None = None
+        self._album: Album | None = None
         self.running: Job | None = None
         self.idle = asyncio.Event()
         """Set while no request is being answered."""
@@ -89,6 +99,7 @@ class JobQueue:
             family=self._family.name,
             context=self._model.context,
             effort=self._family.effort,
+            images=self._album is not None,
         )
 
     async def load(self, load: Load, path: Path, threads: int, progress: Callable[[float], None]) -> None:
@@ -112,6 +123,10 @@ class JobQueue:
     def _load(self, load: Load, path: Path, threads: int, progress: Callable[[float], None]) -> None:
         model = load(path, threads, progress)
         self._family = family_of(model.architecture, model.tokenizer)
+        if self._family.images and model.image_grid is not None:
+            from engine.vision.album import Album  # brings pillow, which other models do without
+
+            self._album = Album(model.image_grid)
         self._model = model
 
     def add(self, job: Job) -> None:
@@ -164,19 +179,49 @@ class JobQueue:
             job.result(_SCORES.dump_python(probe.score(model, request, cancelled), mode="json"))
         elif isinstance(request, BranchRequest):
             job.result(_CONTINUATIONS.dump_python(probe.branch(model, request, cancelled), mode="json"))
+        elif isinstance(request, ImageRequest):
+            job.result(self._look(request).model_dump(mode="json"))
         elif isinstance(request, ChatRequest) and job.kind == "cost":
-            job.result(_cost(model, family, request).model_dump(mode="json"))
+            job.result(_cost(model, family, request, self._pictures(request)).model_dump(mode="json"))
         elif isinstance(request, ChatRequest):
-            Answer(model, family, request, lambda delta: job.send(_delta(job, delta)), cancelled).run()
+            pictures = self._pictures(request)
+            if pictures:
+                model.see({picture.number: picture for picture in pictures.values()})
+            tell = partial(_tell, job)
+            Answer(model, family, request, tell, cancelled, pictures).run()
             job.send({"type": "done", "id": job.number})
 
+    def _look(self, request: ImageRequest) -> ShownImage:
+        try:
+            data = base64.b64decode(request.data, validate=True)
+        except ValueError:
+            raise BadImage("The image did not arrive whole: it is not base64.") from None
+        name, picture = self._seeing().add(data)
+        return ShownImage(sha256=name, width=picture.width, height=picture.height, tokens=picture.tokens)
 
-def _delta(job: Job, delta: BaseModel) -> Frame:
-    return {"type": "delta", "id": job.number, "delta": delta.model_dump(mode="json")}
+    def _pictures(self, request: ChatRequest) -> dict[str, Picture]:
+        """The images of a conversation. Raises EngineError where there can be none, ImageMissing."""
+        shown = [message for message in request.messages if message.images]
+        if not shown:
+            return {}
+        if any(message.role not in ("user", "tool") for message in shown):
+            raise EngineError("Only turns of the user and of a tool can show images.")
+        return self._seeing().of(name for message in shown for name in message.images)
+
+    def _seeing(self) -> Album:
+        if self._album is None:
+            assert self._model is not None
+            raise EngineError(f"{self._model.name} cannot see images; ask a model that can.")
+        return self._album
 
 
-def _cost(model: Model, family: Family, request: ChatRequest) -> Cost:
-    ids = [*family.encode(request), *family.opening(request)]
+def _tell(job: Job, delta: BaseModel) -> None:
+    job.send({"type": "delta", "id": job.number, "delta": delta.model_dump(mode="json")})
+
+
+def _cost(model: Model, family: Family, request: ChatRequest, pictures: Pictures) -> Cost:
+    """Of the prompt as it is asked for: at another effort than before, that of the switch."""
+    ids = [*family.encode(request, pictures), *family.opening(request)]
     cached = model.cached_prefix(ids)
     prefill = len(ids) - cached
     return Cost(

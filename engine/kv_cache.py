@@ -23,7 +23,9 @@ class Widened:
         tokens = keys.shape[1]
         if tokens > self._keys.shape[1]:
             kv_heads, head_dim = self._shape
-            self._keys, self._values = (torch.empty(kv_heads, _whole(tokens), head_dim) for _ in range(2))
+            self._keys, self._values = (
+                torch.empty(kv_heads, whole_steps(tokens), head_dim) for _ in range(2)
+            )
         wide_keys, wide_values = self._keys[:, :tokens], self._values[:, :tokens]
         return wide_keys.copy_(keys), wide_values.copy_(values)
 
@@ -52,11 +54,22 @@ class KVCache:
 
     def bytes_of(self, tokens: int) -> int:
         """What it takes with room for `tokens`: never less than now."""
-        return max(self.bytes, _whole(tokens) * self.token_bytes)
+        return max(self.bytes, whole_steps(tokens) * self.token_bytes)
 
     def tokens_in(self, budget: int) -> int:
         """The longest sequence that fits into so many bytes."""
         return budget // self.token_bytes // STEP * STEP
+
+    @property
+    def cuttable(self) -> bool:
+        return True
+
+    def reusable(self, tokens: int) -> int:
+        """Keys and values stand for themselves: what is cut back to any length is what it was."""
+        return min(tokens, len(self))
+
+    def snapshot(self) -> None:
+        """Nothing to do: see `reusable`."""
 
     def reserve(self, tokens: int) -> None:
         """Room for `tokens` in all; keeps what is there."""
@@ -64,7 +77,7 @@ class KVCache:
             return
         for buffers in (self._keys, self._values):
             for layer, old in enumerate(buffers):
-                buffers[layer] = self._buffer(_whole(tokens))
+                buffers[layer] = self._buffer(whole_steps(tokens))
                 buffers[layer][:, : len(self)] = old[:, : len(self)]
 
     def write(self, layer: int, start: int, keys: torch.Tensor, values: torch.Tensor) -> None:
@@ -97,5 +110,5 @@ class KVCache:
         return torch.empty(kv_heads, capacity, head_dim, dtype=KEPT_AS)
 
 
-def _whole(tokens: int) -> int:
+def whole_steps(tokens: int) -> int:
     return -(-tokens // STEP) * STEP

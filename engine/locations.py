@@ -31,7 +31,7 @@ class Meeting:
 
 
 def model_key(model: Path) -> str:
-    """Sixteen hex digits that stand for this very file: a file that changed is another model.
+    """Sixteen hex digits that stand for this very file or folder: one that changed is another model.
 
     Raises ModelNotFound.
     """

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from engine.request import Sampling
 
+if TYPE_CHECKING:
+    from engine.vision.album import Picture
+    from engine.vision.grid import ImageGrid
+
+CACHE_BUDGET = 512 << 20
+"""Bytes of keys and values, of the sequence at work and of those kept for later prompts together. It bounds
+the context: with it the default model stays under 3 GB (docs/engine.md)."""
 Cancelled = Callable[[], bool]
 """Whether the one who asked has gone away. A model looks at it at least once a token."""
 
@@ -57,6 +64,10 @@ class Model(Protocol):
     def prefill_speed(self) -> float | None: ...
     @property
     def last_cached(self) -> int: ...
+    @property
+    def image_grid(self) -> ImageGrid | None:
+        """How the model divides an image; None for one that sees none."""
+        ...
 
     def generate(
         self,
@@ -67,7 +78,17 @@ class Model(Protocol):
         stop_ids: frozenset[int],
         cancelled: Cancelled,
         on_prefill: Callable[[int, int], None] | None = None,
-    ) -> Iterator[Sampled]: ...
+        lane: str = "",
+    ) -> Iterator[Sampled]:
+        """`lane` names the kept prefix to go on from: what others hold is copied, never cut.
+
+        Ids below zero are places of images, see `engine.vision.places`; those of `see` are known.
+        """
+        ...
+
+    def see(self, pictures: Mapping[int, Picture]) -> None:
+        """The images of the next prompts, by their numbers. Asked only where there is an image grid."""
+        ...
 
     def score(
         self, prefix: list[int], text: list[int], top: int, cancelled: Cancelled

@@ -136,6 +136,12 @@ class Qwen2Model:
         tails.length += 1
         return self._rms(x, self.norm)
 
+    def branches(
+        self, prefix: KVCache, lengths: list[int], capacity: int, check: Callable[[], None] = lambda: None
+    ) -> Qwen2Branches:
+        """Branch b continues the first `lengths[b]` tokens of `prefix`, by at most `capacity` tokens."""
+        return Qwen2Branches(self, prefix, lengths, capacity)
+
     @torch.inference_mode()
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
         """[T, hidden] to float32 [T, vocabulary]."""
@@ -187,6 +193,22 @@ class BranchTails:
     def keep(self, rows: list[int]) -> None:
         """Drop the branches that ended."""
         self._keys, self._values = self._keys[:, rows], self._values[:, rows]
+
+
+class Qwen2Branches:
+    """Branches of one sequence, decoded as a batch (`engine.network.Branches`)."""
+
+    def __init__(self, model: Qwen2Model, prefix: KVCache, lengths: list[int], capacity: int):
+        self._model, self._prefix = model, prefix
+        self._lengths = torch.tensor(lengths)
+        self._tails = BranchTails(len(model.layers), len(lengths), model.kv_heads, model.head_dim, capacity)
+
+    def step(self, ids: list[int]) -> torch.Tensor:
+        return self._model.decode_branches(ids, self._prefix, self._lengths, self._tails)
+
+    def keep(self, rows: list[int]) -> None:
+        self._tails.keep(rows)
+        self._lengths = self._lengths[rows]
 
 
 def _rotate(x: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor) -> torch.Tensor:

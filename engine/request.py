@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MAX_IMAGE_BYTES = 20 * 1024 * 1024
+"""Of one image file: it crosses the socket in one frame."""
+
 
 class Effort(StrEnum):
     """One ladder for the agent. A family maps it natively or by a thinking prompt."""
@@ -45,6 +48,8 @@ class ToolCall(Wire):
 class Message(Wire):
     role: Literal["system", "user", "assistant", "tool"]
     content: str = ""
+    images: tuple[str, ...] = ()
+    """SHA-256 of images that the engine was shown, for turns of user and tool; they stand before the text."""
     thinking: str = ""
     tool_calls: tuple[ToolCall, ...] = ()
     tool_call_id: str | None = None
@@ -70,6 +75,22 @@ class ChatRequest(Wire):
     max_tokens: int = Field(default=2048, ge=1)
     sampling: Sampling = Sampling()
     stop: tuple[str, ...] = ()
+
+
+class ImageRequest(Wire):
+    """Shows the engine an image file, once; requests then name it by its hash."""
+
+    data: str = Field(max_length=MAX_IMAGE_BYTES // 3 * 4 + 4)
+    """Base64."""
+
+
+class ShownImage(Wire):
+    sha256: str
+    width: int
+    height: int
+    """Pixels, as it is looked at (rotated where the file says so)."""
+    tokens: int
+    """What it takes in a prompt."""
 
 
 class PrefillDelta(Wire):

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from engine.errors import ContextOverflow, UnsupportedModel
 from engine.gguf_file import GgufFile
-from engine.kv_cache import KVCache
+from engine.model import CACHE_BUDGET
+from engine.network import Opened, SeeingNetwork, SequenceCache
 from engine.prefix_cache import PrefixCache
-from engine.qwen2_model import BranchTails, Qwen2Model
+from engine.qwen2_model import Qwen2Model
 from engine.request import Sampling
 from engine.sampling import Sampled, Sampler
 from engine.tokenizer import Tokenizer
 
+if TYPE_CHECKING:
+    from engine.vision.album import Picture
+
 PREFILL_CHUNK = 256
 SCORED_AT_ONCE = 64
 """Positions whose distributions over the vocabulary exist together."""
-CACHE_BUDGET = 512 << 20
-"""Bytes of keys and values, of the sequence at work and of those kept for later prompts together. It bounds
-the context: with it the default model stays under 3 GB (docs/engine.md)."""
-MODELS = {"qwen2": Qwen2Model}
+QWEN2 = "qwen2"
+
+
+OpenHosted = Callable[[Path, Callable[[float], None] | None], Opened]
+"""Path, and what is told the share that is loaded (0 to 1), if anyone is. Raises engine.errors."""
 
 
 class Cancelled(Exception):
@@ -31,45 +37,66 @@ class Cancelled(Exception):
 
 
 class Runtime:
-    def __init__(self, file: GgufFile, model: Qwen2Model):
-        self.name: str = file.metadata.get("general.name", file.path.stem)
-        self.path = file.path
-        self.architecture = file.architecture
-        self.context = min(model.context, model.new_cache().tokens_in(CACHE_BUDGET))
+    def __init__(self, path: Path, opened: Opened, cache_budget: int | None = None):
+        """`cache_budget` is in bytes; CACHE_BUDGET where none is given."""
+        self.path = path
+        self.name, self.architecture = opened.name, opened.architecture
+        self.tokenizer = opened.tokenizer
+        self._model = opened.network
+        self._budget = CACHE_BUDGET if cache_budget is None else cache_budget
+        self.context = min(self._model.context, self._model.new_cache().tokens_in(self._budget))
         """Tokens; what the file says, or what the memory for keys and values holds."""
-        self.tokenizer = Tokenizer(file)
         self.prefill_speed: float | None = None
         """Tokens per second of the last long prefill; None until there was one."""
         self.last_cached = 0
         """Of the last prompt, the tokens whose keys and values were already held."""
-        self._model = model
+        self.image_grid = opened.image_grid
         self.forget()
 
     @classmethod
     def load(
-        cls, path: Path, *, threads: int | None = None, progress: Callable[[float], None] | None = None
+        cls,
+        path: Path,
+        *,
+        threads: int | None = None,
+        progress: Callable[[float], None] | None = None,
+        open_hosted: OpenHosted | None = None,
+        cache_budget: int | None = None,
     ) -> Runtime:
-        """Read a GGUF file; `progress` is told the share read, 0 to 1. Raises engine.errors."""
+        """Read a model; `progress` is told the share read, 0 to 1. Raises engine.errors.
+
+        A GGUF file of the architecture qwen2 runs in this engine's own network. Everything else is given to
+        `open_hosted`, which is where transformers comes in (seconds, and a quarter of a gigabyte).
+        """
         threads = threads or torch.get_num_threads()
+        torch.set_num_threads(threads)
+        if path.is_dir():
+            return cls(path, _hosted(path, "a folder", open_hosted, progress), cache_budget)
         file = GgufFile(path)
-        if file.architecture not in MODELS:
-            known = ", ".join(MODELS)
-            raise UnsupportedModel(
-                f"{path} is of architecture {file.architecture!r}; this engine runs {known}."
-            )
+        if file.architecture != QWEN2:
+            what = f"of architecture {file.architecture!r}"
+            file.release()
+            return cls(path, _hosted(path, what, open_hosted, progress), cache_budget)
         torch.set_num_threads(1)  # layers are read side by side, each by one thread
-        model = MODELS[file.architecture](file, progress, threads)
+        network = Qwen2Model(file, progress, threads)
         torch.set_num_threads(threads)
         file.release()
-        return cls(file, model)
+        name: str = file.metadata.get("general.name", path.stem)
+        return cls(path, Opened(network, Tokenizer(file), name, QWEN2), cache_budget)
+
+    def see(self, pictures: Mapping[int, Picture]) -> None:
+        """The images of the next prompts. Raises UnsupportedModel where the model sees none."""
+        if self.image_grid is None:
+            raise UnsupportedModel(f"{self.name} cannot see images; ask a model that can.")
+        cast(SeeingNetwork, self._model).see(pictures)
 
     def cached_prefix(self, ids: list[int]) -> int:
         """How many leading tokens of a prompt would not have to be prefilled."""
-        return min(self._cache.longest(ids), max(len(ids) - 1, 0))
+        return self._cache.longest(ids, keep=max(len(ids) - 1, 0))
 
     def forget(self) -> None:
         """Drop every kept prefix."""
-        self._cache = PrefixCache(self._model.new_cache, CACHE_BUDGET)
+        self._cache = PrefixCache(self._model.new_cache, self._budget)
 
     def generate(
         self,
@@ -80,6 +107,7 @@ class Runtime:
         stop_ids: frozenset[int],
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
+        lane: str = "",
     ) -> Iterator[Sampled]:
         """Yield the tokens of an answer as they are drawn, the stop token included.
 
@@ -92,8 +120,8 @@ class Runtime:
             )
         limit = min(max_tokens, self.context - len(prompt))
         self.last_cached = self.cached_prefix(prompt)
-        cache = self._cache.take(prompt, keep=len(prompt) - 1)
-        hidden = self._prefill(prompt, cache, cancelled, on_prefill)
+        cache = self._cache.take(prompt, keep=len(prompt) - 1, lane=lane)
+        hidden = self._prefill(prompt, cache, cancelled, on_prefill, last=1)
         sampler = Sampler(sampling)
         generated: list[int] = []
         while len(generated) < limit:
@@ -103,7 +131,7 @@ class Runtime:
             if sampled.token_id in stop_ids:
                 return
             if len(generated) < limit:
-                hidden = self._prefill([*prompt, *generated], cache, cancelled, None)
+                hidden = self._prefill([*prompt, *generated], cache, cancelled, None, last=1)
 
     def score(
         self, prefix: list[int], text: list[int], top: int, cancelled: Callable[[], bool] = lambda: False
@@ -113,7 +141,7 @@ class Runtime:
         prompt = [*(prefix or [self._beginning()]), *text]
         before = len(prompt) - len(text)
         cache = self._cache.take(prompt, keep=before - 1)
-        hidden = self._prefill(prompt, cache, cancelled, None)[-len(text) - 1 : -1]
+        hidden = self._prefill(prompt, cache, cancelled, None, last=len(text) + 1)[:-1]
         scored = []
         for start in range(0, len(text), SCORED_AT_ONCE):
             logits = self._model.logits(hidden[start : start + SCORED_AT_ONCE])
@@ -148,22 +176,25 @@ class Runtime:
         before = len(prompt) - len(text)
         cache = self._cache.take(prompt)
         if len(cache) < len(prompt):
-            self._prefill(prompt, cache, cancelled, None)
+            self._prefill(prompt, cache, cancelled, None, last=0)
         taken = [[token_id] for _, token_id in starts]
-        totals, stopped = self._first_logprobs(cache, before, starts), [False] * len(starts)
-        lengths = torch.tensor([before + index for index, _ in starts])
+
+        def check() -> None:
+            self._check(cancelled)
+
+        totals, stopped = self._first_logprobs(cache, before, starts, check), [False] * len(starts)
         model = self._model
-        tails = BranchTails(len(model.layers), len(starts), model.kv_heads, model.head_dim, max_tokens)
+        branches = model.branches(cache, [before + index for index, _ in starts], max_tokens, check)
         alive = list(range(len(starts)))
         for _ in range(max_tokens - 1):
-            self._check(cancelled)
+            check()
             going = [row for row, n in enumerate(alive) if not self._ended(taken[n], stop)]
             if len(going) < len(alive):
-                tails.keep(going)
-                alive, lengths = [alive[row] for row in going], lengths[going]
+                branches.keep(going)
+                alive = [alive[row] for row in going]
             if not alive:
                 break
-            hidden = model.decode_branches([taken[n][-1] for n in alive], cache, lengths, tails)
+            hidden = branches.step([taken[n][-1] for n in alive])
             logprobs = torch.log_softmax(model.logits(hidden), dim=-1)
             best = logprobs.max(dim=-1)
             for n, logprob, token_id in zip(alive, best.values.tolist(), best.indices.tolist(), strict=True):
@@ -173,13 +204,18 @@ class Runtime:
             stopped[n] = self._ended(ids, stop)
         return list(zip(taken, totals, stopped, strict=True))
 
-    def _first_logprobs(self, cache: KVCache, before: int, starts: Sequence[tuple[int, int]]) -> list[float]:
+    def _first_logprobs(
+        self,
+        cache: SequenceCache,
+        before: int,
+        starts: Sequence[tuple[int, int]],
+        check: Callable[[], None],
+    ) -> list[float]:
         """Log-probability of each forced token at its place: one pass over the tokens before them."""
         model = self._model
-        lengths = torch.tensor([before + index - 1 for index, _ in starts])
-        tails = BranchTails(len(model.layers), len(starts), model.kv_heads, model.head_dim, 1)
-        last = [cache.ids[int(length)] for length in lengths]
-        logits = model.logits(model.decode_branches(last, cache, lengths, tails))
+        lengths = [before + index - 1 for index, _ in starts]
+        branches = model.branches(cache, lengths, 1, check)
+        logits = model.logits(branches.step([cache.ids[length] for length in lengths]))
         logprobs = torch.log_softmax(logits, dim=-1)
         return [float(logprobs[row, token_id]) for row, (_, token_id) in enumerate(starts)]
 
@@ -189,24 +225,37 @@ class Runtime:
     def _prefill(
         self,
         prompt: list[int],
-        cache: KVCache,
+        cache: SequenceCache,
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None,
+        *,
+        last: int,
     ) -> torch.Tensor:
-        """Feed what the cache lacks of the prompt; returns the hidden states of those tokens."""
+        """Feed what the cache lacks of the prompt; returns the hidden states of its `last` tokens, or of
+        all that was fed where that is fewer."""
         first = len(cache)
         total = len(prompt) - first
         cache.reserve(len(prompt))  # at once: buffers that grow leave holes in memory
         began, hidden = time.perf_counter(), []
-        for start in range(first, len(prompt), PREFILL_CHUNK):
-            chunk = prompt[start : start + PREFILL_CHUNK]
-            hidden.append(self._model.prefill(chunk, cache, lambda: self._check(cancelled)))
+        for start, end in self._chunks(cache, first, len(prompt)):
+            states = self._model.prefill(prompt[start:end], cache, lambda: self._check(cancelled))
+            if end > len(prompt) - last:
+                hidden.append(states[max(len(prompt) - last - start, 0) :])
+            if end == len(prompt) - 1:
+                cache.snapshot()
             if on_prefill:
                 on_prefill(len(cache) - first, total)
         self._cache.touch(cache)
         if total >= PREFILL_CHUNK:
             self.prefill_speed = total / (time.perf_counter() - began)
-        return torch.cat(hidden)
+        return torch.cat(hidden) if hidden else torch.empty(0)
+
+    def _chunks(self, cache: SequenceCache, first: int, end: int) -> list[tuple[int, int]]:
+        """What is fed together. The same prompt again needs all of its tokens but the last, so that is where
+        a sequence which cannot be cut back stops for a snapshot."""
+        stop = end if cache.cuttable or end - first < 2 else end - 1
+        starts = [*range(first, stop, PREFILL_CHUNK), *range(stop, end)]
+        return list(zip(starts, [*starts[1:], end], strict=True))
 
     def _fits(self, prefix: list[int], text: list[int]) -> None:
         length = len(prefix) + len(text)
@@ -222,3 +271,11 @@ class Runtime:
     def _check(self, cancelled: Callable[[], bool]) -> None:
         if cancelled():
             raise Cancelled
+
+
+def _hosted(
+    path: Path, what: str, open_hosted: OpenHosted | None, progress: Callable[[float], None] | None
+) -> Opened:
+    if open_hosted is None:
+        raise UnsupportedModel(f"{path} is {what}; this engine runs GGUF files of architecture {QWEN2!r}.")
+    return open_hosted(path, progress)

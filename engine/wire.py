@@ -4,7 +4,8 @@ A frame is a big-endian 32-bit length and that many bytes of UTF-8 JSON, an obje
 frame each way is a `hello`; its fields, and `shutdown`, keep their meaning in every version, so that a
 client can always tell an incompatible host to go.
 
-client -> host: hello, chat, score, branch, cost, status (with `id` and `request`), cancel (`id`), shutdown
+client -> host: hello, chat, score, branch, cost, image, status (with `id` and `request`), cancel (`id`),
+    shutdown
 host -> client: hello, loading, ready, delta and done (a chat), result (the others), error
 """
 

@@ -8,6 +8,7 @@ the middle of that answer. `scores` and `branches` work the same way for `score`
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import AsyncGenerator, Iterable
 from types import TracebackType
@@ -24,6 +25,7 @@ from engine import (
     PrefillDelta,
     ScoredToken,
     ScoreRequest,
+    ShownImage,
     TextDelta,
     ThinkingDelta,
     ToolCall,
@@ -83,6 +85,7 @@ class ScriptedEngine:
         self.requests: list[ChatRequest] = []
         self.score_requests: list[ScoreRequest] = []
         self.branch_requests: list[BranchRequest] = []
+        self.shown: list[bytes] = []
         self.cancelled = 0
         """Answers that were closed before their end."""
         self.closed = False
@@ -109,6 +112,10 @@ class ScriptedEngine:
     async def branch(self, request: BranchRequest) -> list[Continuation]:
         self.branch_requests.append(request)
         return _told(_next(self._branches, "branch", len(self.branch_requests)))
+
+    async def show(self, data: bytes) -> ShownImage:
+        self.shown.append(data)
+        return ShownImage(sha256=hashlib.sha256(data).hexdigest(), width=28, height=28, tokens=2)
 
     async def cost(self, request: ChatRequest) -> Cost:
         return Cost(prefill=_prompt_tokens(request), cached=0, seconds=0.0)

@@ -167,7 +167,9 @@ def _headless_options(parser: argparse.ArgumentParser) -> None:
 
 def _models(commands: Any) -> None:
     models = commands.add_parser("models", help="the models there are, and fetching them")
-    verbs = models.add_subparsers(dest="verb", metavar="list|pull|show", required=True, parser_class=Parser)
+    verbs = models.add_subparsers(
+        dest="verb", metavar="list|pull|show|fit|convert", required=True, parser_class=Parser
+    )
     listing = verbs.add_parser("list", help="the catalogue, and what of it is here")
     listing.add_argument("--json", action="store_true", help="one JSON object a model")
     pull = verbs.add_parser("pull", help="fetch a model; goes on where an earlier pull stopped")
@@ -175,6 +177,15 @@ def _models(commands: Any) -> None:
     show = verbs.add_parser("show", help="what a model file says of itself")
     show.add_argument("ref", metavar="REF", help="a catalogue name or a GGUF file")
     show.add_argument("--json", action="store_true", help="one JSON object")
+    fit = verbs.add_parser("fit", help="which models this machine can host, how fast, and by what command")
+    fit.add_argument("--again", action="store_true", help="measure this machine anew")
+    fit.add_argument("--json", action="store_true", help="one JSON object a model and precision")
+    convert = verbs.add_parser("convert", help="pack a model's experts, so that they need not fit in memory")
+    convert.add_argument("ref", metavar="REF", help="a model folder or a GGUF file")
+    convert.add_argument("target", metavar="TARGET", nargs="?", type=_folder, help="default: beside it")
+    convert.add_argument(
+        "--bits", type=int, choices=(4, 8, 16), default=4, help="of each weight (default: 4)"
+    )
     models.set_defaults(handler=_models_command)
 
 
@@ -294,6 +305,8 @@ def _given(**values: Any) -> dict[str, Any]:
 
 def _models_command(arguments: argparse.Namespace) -> int:
     from engine.errors import EngineError
+    from tui.converting import convert_model
+    from tui.fitting import fit_models
     from tui.models import list_models, pull_model, show_model
 
     try:
@@ -301,6 +314,10 @@ def _models_command(arguments: argparse.Namespace) -> int:
             return list_models(as_json=arguments.json)
         if arguments.verb == "pull":
             return pull_model(arguments.name)
+        if arguments.verb == "convert":
+            return convert_model(arguments.ref, arguments.target, bits=arguments.bits)
+        if arguments.verb == "fit":
+            return fit_models(again=arguments.again, as_json=arguments.json)
         return show_model(arguments.ref, as_json=arguments.json)
     except EngineError as error:
         raise EnvironmentProblem(str(error)) from error

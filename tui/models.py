@@ -7,7 +7,7 @@ import sys
 import time
 
 from engine.catalogue import CATALOGUE, DEFAULT_MODEL, describe, installed, resolve
-from engine.pull import Progress, pull
+from engine.pull import pull
 from tui.printer import one_line
 from tui.standard_output import complain, say
 
@@ -40,9 +40,9 @@ def pull_model(name: str) -> int:
     if installed(name):
         say(f"{name} is here: {resolve(name)}")
         return 0
-    progress = _PullProgress(name)
+    progress = ModelProgress(name)
     try:
-        path = pull(name, progress.show)
+        path = pull(name, lambda told: progress.show(told.stage, told.done, told.total, told.source))
     finally:
         progress.close()
     say(f"{name} is here: {path}")
@@ -67,7 +67,7 @@ def _readable(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else one_line(str(value), 1000)
 
 
-class _PullProgress:
+class ModelProgress:
     """On a terminal one line that changes; elsewhere a line for every tenth."""
 
     def __init__(self, name: str) -> None:
@@ -76,18 +76,19 @@ class _PullProgress:
         self._said = ""
         self._at = 0.0
 
-    def show(self, progress: Progress) -> None:
-        share = progress.done / progress.total if progress.total else 0.0
+    def show(self, stage: str, done: int, total: int, source: str = "") -> None:
+        """`done` and `total` are bytes."""
+        share = done / total if total else 0.0
         if self._terminal:
             if time.monotonic() - self._at < 0.1:
                 return
             self._at = time.monotonic()
-            amount = f"{progress.done / MEGABYTE:,.0f} of {progress.total / MEGABYTE:,.0f} MB"
-            source = f" from {progress.source}" if progress.source else ""
-            self._said = f"{self._name}: {progress.stage}{source}, {amount} ({share:.0%})"
+            amount = f"{done / MEGABYTE:,.0f} of {total / MEGABYTE:,.0f} MB"
+            whence = f" from {source}" if source else ""
+            self._said = f"{self._name}: {stage}{whence}, {amount} ({share:.0%})"
             print(f"\r\x1b[K{self._said}", end="", file=sys.stderr, flush=True)
             return
-        line = f"{self._name}: {progress.stage} {int(share * 10) * 10} %"
+        line = f"{self._name}: {stage} {int(share * 10) * 10} %"
         if line != self._said:
             self._said = line
             complain(line)

@@ -14,7 +14,7 @@ _BLANKS = " \t\r\n"
 _EXCERPT = 30
 TRUNCATED = "truncated: the answer reached its token limit in the middle of this call; make it shorter"
 # Literal newlines inside strings are no JSON, but small models write them and they mean one thing only.
-_DECODER = json.JSONDecoder(strict=False)
+LENIENT = json.JSONDecoder(strict=False)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def read_calls(body: str, tools: Collection[str], *, truncated: bool = False) ->
             at = _skip_blanks(body, at + 1)
             continue
         try:
-            value, end = _DECODER.raw_decode(body, at)
+            value, end = LENIENT.raw_decode(body, at)
         except (ValueError, RecursionError) as error:
             repaired = None if truncated else _repaired(body[at:])
             if repaired is None:
@@ -194,7 +194,7 @@ def _repaired(text: str) -> str | None:
     if not missing:
         return None
     try:
-        value = _DECODER.decode(text.rstrip() + missing)
+        value = LENIENT.decode(text.rstrip() + missing)
     except (ValueError, RecursionError):
         return None
     return text.rstrip() + missing if isinstance(value, dict) else None
@@ -205,15 +205,20 @@ def _malformed(body: str, at: int, error: Exception, truncated: bool) -> ParsedC
     name = named[1] if named else ""
     if truncated:
         problem = TRUNCATED
-    elif isinstance(error, json.JSONDecodeError):
-        before, after = body[max(0, error.pos - _EXCERPT) : error.pos], body[error.pos : error.pos + _EXCERPT]
-        problem = (
-            f"the call is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}, "
-            f"after {before!r}, before {after!r}"
-        )
     else:
-        problem = "the call is not valid JSON: it is nested too deeply"
+        problem = json_problem(body, error)
     return ParsedCall(name, body[at:].rstrip(), problem)
+
+
+def json_problem(body: str, error: Exception) -> str:
+    """What a JSON decoder found wrong in `body`, with where."""
+    if not isinstance(error, json.JSONDecodeError):
+        return "the call is not valid JSON: it is nested too deeply"
+    before, after = body[max(0, error.pos - _EXCERPT) : error.pos], body[error.pos : error.pos + _EXCERPT]
+    return (
+        f"the call is not valid JSON: {error.msg} at line {error.lineno}, column {error.colno}, "
+        f"after {before!r}, before {after!r}"
+    )
 
 
 def _checked(body: str, at: int, tools: Collection[str]) -> ParsedCall:
@@ -223,19 +228,22 @@ def _checked(body: str, at: int, tools: Collection[str]) -> ParsedCall:
         return ParsedCall("", body[at:].strip(), 'the call has no "name"')
     value, text = members.get("arguments", (None, "{}"))
     if isinstance(value, str):  # the object once more as a string: some models quote it
-        value, text = _loads(value), value
+        value, text = loads(value), value
     if value is None:
         value, text = {}, "{}"
     if not isinstance(value, dict):
         return ParsedCall(name, text, 'the "arguments" of the call are not a JSON object')
-    if _loads(text) is None:  # raw newlines in its strings
+    if loads(text) is None:  # raw newlines in its strings
         text = json.dumps(value, ensure_ascii=False)
-    if name not in tools:
-        return ParsedCall(name, text, f"there is no tool {name!r}; the tools are {', '.join(sorted(tools))}")
-    return ParsedCall(name, text)
+    return ParsedCall(name, text, unknown_tool(name, tools))
 
 
-def _loads(text: str) -> Any:
+def unknown_tool(name: str, tools: Collection[str]) -> str | None:
+    """The problem of a call of a tool that there is not."""
+    return None if name in tools else f"there is no tool {name!r}; the tools are {', '.join(sorted(tools))}"
+
+
+def loads(text: str) -> Any:
     """The value of strictly valid JSON, else None."""
     try:
         return json.loads(text)
@@ -248,9 +256,9 @@ def _members(body: str, at: int) -> dict[str, tuple[Any, str]]:
     members: dict[str, tuple[Any, str]] = {}
     at = _skip_blanks(body, at + 1)
     while body[at] != "}":
-        name, at = _DECODER.raw_decode(body, at)
+        name, at = LENIENT.raw_decode(body, at)
         start = _skip_blanks(body, _skip_blanks(body, at) + 1)
-        value, at = _DECODER.raw_decode(body, start)
+        value, at = LENIENT.raw_decode(body, start)
         members[name] = (value, body[start:at])
         at = _skip_blanks(body, at)
         if body[at] == ",":

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from engine.errors import UnsupportedModel
 from engine.families.calls import CALL_CLOSE, CALL_OPEN
-from engine.families.stream import THINK_CLOSE, THINK_OPEN, AnswerParser
-from engine.families.vocabulary import Vocabulary
+from engine.families.prompt import Part, Special, encode_parts, render_parts
+from engine.families.reader import TextReader
+from engine.families.stream import THINK_CLOSE, THINK_OPEN
+from engine.families.vocabulary import Pictures, Vocabulary
 from engine.request import ChatRequest, Effort, Message, ToolCall, ToolSpec
 
 TURN, END, TEXT_END = "<|im_start|>", "<|im_end|>", "<|endoftext|>"
@@ -27,20 +28,11 @@ TOOLS_FOOT = (
 CALL_FORM = '\n{"name": <function-name>, "arguments": <args-json-object>}\n'
 
 
-@dataclass(frozen=True)
-class Special:
-    """A token by its name: never made from text that a user or a tool wrote."""
-
-    name: str
-
-
-Part = str | Special | tuple[int, ...]
-"""A prompt is made of ordinary text, special tokens, and ids that are fed back as they were."""
-
-
 class Qwen2:
     name = "qwen2"
     effort: Literal["native", "prompted", "unsupported"] = "prompted"
+    effort_at_start = False
+    images = False
 
     def __init__(self, vocabulary: Vocabulary):
         """Raises UnsupportedModel where the vocabulary lacks a token that the format needs."""
@@ -52,34 +44,20 @@ class Qwen2:
         self.think_open = tuple(vocabulary.encode(f"{THINK_OPEN}\n"))
         self.think_close = tuple(vocabulary.encode(f"\n{THINK_CLOSE}\n\n"))
 
-    def encode(self, request: ChatRequest) -> list[int]:
+    def encode(self, request: ChatRequest, pictures: Pictures | None = None) -> list[int]:
         """Ids of the whole prompt, the assistant's turn opened."""
-        ids: list[int] = []
-        text = ""
-        for part in self.parts(request):
-            if isinstance(part, str):
-                text += part  # neighbours are encoded as one, or merges across them would be lost
-                continue
-            ids.extend(self._vocabulary.encode(text) if text else [])
-            ids.extend(self._special(part) if isinstance(part, Special) else part)
-            text = ""
-        return ids + (self._vocabulary.encode(text) if text else [])
+        return encode_parts(self.parts(request), self._vocabulary)
 
     def render(self, request: ChatRequest) -> str:
         """The prompt as text, as the model's own template writes it."""
-        texts = [
-            part if isinstance(part, str)
-            else part.name if isinstance(part, Special)
-            else self._vocabulary.decode(part)
-            for part in self.parts(request)
-        ]  # fmt: skip
-        return "".join(texts)
+        return render_parts(self.parts(request), self._vocabulary)
 
     def opening(self, request: ChatRequest) -> tuple[int, ...]:
         return self.think_open if request.effort is Effort.HIGH else ()
 
-    def parser(self, request: ChatRequest) -> AnswerParser:
-        return AnswerParser(
+    def parser(self, request: ChatRequest) -> TextReader:
+        return TextReader(
+            self._vocabulary,
             tools=[tool.name for tool in request.tools],
             stop=request.stop,
             thinking=request.effort is Effort.HIGH,
@@ -139,11 +117,6 @@ class Qwen2:
             for call in message.tool_calls:
                 yield from _call(call)
         yield from (Special(END), "\n")
-
-    def _special(self, part: Special) -> list[int]:
-        known = self._vocabulary.special.get(part.name)
-        # the call marks are tokens in Qwen2.5 and plain text in Qwen2
-        return self._vocabulary.encode(part.name) if known is None else [known]
 
 
 @functools.cache

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine.errors import BadModelFile
 from engine.families.calls import CALL_CLOSE, CALL_OPEN
 from engine.request import Sampling
+from engine.vision.album import Picture
 
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", CALL_OPEN, CALL_CLOSE)
 END = 257
@@ -75,6 +76,8 @@ class ScriptedRuntime:
         self.tokenizer = ByteTokenizer()
         self.last_cached = 0
         self.prompts: list[list[int]] = []
+        self.lanes: list[str] = []
+        self.image_grid = None
         self._made = 0
 
     def generate(
@@ -86,8 +89,10 @@ class ScriptedRuntime:
         stop_ids: frozenset[int],
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
+        lane: str = "",
     ) -> Iterator[Step]:
         self.prompts.append(prompt)
+        self.lanes.append(lane)
         text = self.tokenizer.decode(prompt)
         order = text.rpartition("<|im_start|>user\n")[2].partition("<|im_end|>")[0]
         verb, _, rest = order.partition("\n\n")[0].partition(" ")
@@ -156,6 +161,9 @@ class ScriptedRuntime:
             branches.append((taken, -0.5 * len(taken), stop(taken)))
         return branches
 
+    def see(self, pictures: Mapping[int, Picture]) -> None:
+        raise AssertionError("this model has no image grid")
+
     def cached_prefix(self, ids: list[int]) -> int:
         return min(7, len(ids))
 
@@ -175,7 +183,8 @@ def _joined(ids: list[int], mark: bytes, token_id: int) -> list[int]:
 
 
 def load(path: Path, threads: int, progress: Callable[[float], None]) -> ScriptedRuntime:
-    """`slow` takes a while; `bad`, `fail`, `memory` and `crash` go wrong; `arch X` names the architecture."""
+    """`slow` takes a while; `bad`, `fail`, `memory` and `crash` go wrong; `arch X` names the architecture;
+    `seeing` is a Mistral that looks at images."""
     verb, _, rest = path.read_text().partition(" ")
     if verb == "slow":
         for n in range(10):
@@ -189,6 +198,10 @@ def load(path: Path, threads: int, progress: Callable[[float], None]) -> Scripte
         raise MemoryError
     if verb == "crash":
         os.kill(os.getpid(), signal.SIGKILL)
+    if verb == "seeing":
+        from tests.engine.seeing_runtime import SeeingRuntime
+
+        return SeeingRuntime()
     return ScriptedRuntime(rest if verb == "arch" else "qwen2")
 
 

@@ -13,7 +13,7 @@ REQUEST = ChatRequest(messages=(Message(role="user", content="Go"),))
 
 
 def test_same_interface():
-    for name in ("chat", "score", "branch", "cost", "close", "__aenter__", "__aexit__"):
+    for name in ("chat", "score", "branch", "cost", "show", "close", "__aenter__", "__aexit__"):
         real, scripted = getattr(Engine, name), getattr(ScriptedEngine, name)
         assert list(inspect.signature(real).parameters) == list(inspect.signature(scripted).parameters)
         assert inspect.isasyncgenfunction(real) == inspect.isasyncgenfunction(scripted)

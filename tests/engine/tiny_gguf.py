@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<tool_call>", "</tool
 CONTROL, NORMAL = 3, 1
 
 
-def write_tiny_gguf(path: Path, *, architecture: str = "qwen2", seed: int = 0) -> Path:
+def write_tiny_gguf(
+    path: Path,
+    *,
+    architecture: str = "qwen2",
+    seed: int = 0,
+    special: Sequence[str] = SPECIAL,
+    end: str = "<|im_end|>",
+) -> Path:
     """Weights in F32, F16, Q8_0 and Q5_0; one token a byte, and one for two spaces."""
     writer = GGUFWriter(path, architecture)
     random = np.random.default_rng(seed)
@@ -31,10 +39,10 @@ def write_tiny_gguf(path: Path, *, architecture: str = "qwen2", seed: int = 0) -
     tokens = [*_byte_alphabet(), "ĠĠ"]
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
-    writer.add_token_list(tokens + SPECIAL)
-    writer.add_token_types([NORMAL] * len(tokens) + [CONTROL] * len(SPECIAL))
+    writer.add_token_list([*tokens, *special])
+    writer.add_token_types([NORMAL] * len(tokens) + [CONTROL] * len(special))
     writer.add_token_merges(["Ġ Ġ"])
-    writer.add_eos_token_id(len(tokens) + SPECIAL.index("<|im_end|>"))
+    writer.add_eos_token_id(len(tokens) + special.index(end))
 
     def add(name: str, kind: GGMLQuantizationType, *shape: int, around: float = 0.0) -> None:
         values = (around + random.standard_normal(shape) * 0.1).astype(np.float32)
@@ -42,7 +50,7 @@ def write_tiny_gguf(path: Path, *, architecture: str = "qwen2", seed: int = 0) -
 
     f32, f16 = GGMLQuantizationType.F32, GGMLQuantizationType.F16
     q8, q5 = GGMLQuantizationType.Q8_0, GGMLQuantizationType.Q5_0
-    vocabulary = len(tokens) + len(SPECIAL)
+    vocabulary = len(tokens) + len(special)
     add("token_embd.weight", q5, vocabulary, HIDDEN)
     add("output.weight", q8, vocabulary, HIDDEN)
     add("output_norm.weight", f32, HIDDEN, around=1.0)

@@ -61,7 +61,7 @@ WRONG_USAGE = [
     (["fix", "pytest", "-x"], "ostro fix -- pytest -x"),
     (["fix", "--verify", "x", "--", "true"], "--verify"),
     (["models"], "list|pull|show"),
-    (["models", "fit"], "fit"),
+    (["models", "fi"], "fi"),
     (["sessions", "show", "nothing"], "no session"),
     (["trust", "--list", "x"], "leave it out"),
     (["trust", "--list", "--remove"], "--remove"),

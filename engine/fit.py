@@ -1,0 +1,156 @@
+"""Which models this machine can host, and about how fast: what `ostro models fit` says.
+
+Plain arithmetic over a model's parts (`engine.anatomy`) and what the machine was measured to do
+(`engine.measure`). Decoding is bound by the bytes that are read, reading a prompt by operations; experts that
+are not in memory come from the disk.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.anatomy import Anatomy
+from engine.model import CACHE_BUDGET
+
+RESERVE = 2 << 30
+"""Bytes left to the rest of the machine: the agent, the tests, the user's own programs."""
+CACHE_BYTES = 2
+"""Of each number that the cache keeps."""
+STEP = 1024
+"""Tokens by which a context grows."""
+CHUNK = 512
+"""Tokens of a prompt that go through a layer together: enough to touch every expert of it."""
+HITS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.125, 0.45), (0.25, 0.67), (0.5, 0.89), (1.0, 1.0))
+"""Share of the experts in memory, and share of a token's experts then found there: measured elsewhere on a
+model of 128 experts, of which 8 are active. Small 4's own is not known."""
+
+BITS: Mapping[str, float] = {"int4": 5.0, "int8": 8.0}
+"""A weight's, scales included: at 4 bits a scale and a zero of 16 bits for each 32."""
+DENSE_BITS = 8.0
+
+Verdict = Literal["fits", "paged", "no"]
+
+
+@dataclass(frozen=True)
+class Machine:
+    """As `engine.measure` tells it: bytes, and bytes or operations a second."""
+
+    memory: int
+    available: int
+    bandwidth: float
+    product: float
+    disk: float | None
+    experts: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A model that may be hosted here, in one of its precisions."""
+
+    name: str
+    anatomy: Anatomy
+    form: str
+    """Of the routed experts; a dense model is "int8" throughout."""
+    command: str
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What hosting a candidate comes to. Speeds are tokens a second, estimated; None where it cannot be."""
+
+    name: str
+    form: str
+    verdict: Verdict
+    bytes: int
+    """Of all its weights in memory."""
+    resident: float
+    """Share of the routed experts that memory has room for; 1.0 for a dense model that fits."""
+    context: int
+    prefill: float | None
+    decode: float | None
+    command: str
+    why: str = ""
+
+
+def fit(candidate: Candidate, machine: Machine) -> Fit:
+    """Of one model and precision."""
+    model = candidate.anatomy
+    dense = int(model.resident * DENSE_BITS / 8)
+    experts = int(model.routed * BITS[candidate.form] / 8)
+    token_bytes = model.cache_values * CACHE_BYTES
+    context = min(model.context, CACHE_BUDGET // token_bytes // STEP * STEP)
+    room = machine.available - RESERVE - dense - context * token_bytes
+    why = ""
+    if (missing := _smallest_set(model, experts) - room) > 0:
+        why = f"{missing / 1e9:,.1f} GB of memory are missing"
+    elif room < experts and machine.disk is None:
+        why = "its experts do not fit in memory, and no disk could be measured"
+    if why:
+        return Fit(candidate.name, candidate.form, "no", dense + experts, 0.0, 0, None, None, "", why)
+    share = min(1.0, room / experts) if experts else 1.0
+    return Fit(
+        candidate.name,
+        candidate.form,
+        "fits" if share == 1.0 else "paged",
+        dense + experts,
+        share,
+        context,
+        prefill=1 / _prefill_seconds(model, candidate.form, machine, experts, share),
+        decode=1 / _decode_seconds(model, candidate.form, machine, share),
+        command=candidate.command,
+    )
+
+
+def machine_of(told: Mapping[str, Any]) -> Machine:
+    """From what `engine.measure` printed. Raises KeyError, TypeError or ValueError."""
+    return Machine(
+        int(told["memory"]), int(told["available"]), float(told["bandwidth"]), float(told["product"]),
+        None if told["disk"] is None else float(told["disk"]), dict(told["experts"]),
+    )  # fmt: skip
+
+
+def hit_share(resident: float) -> float:
+    """Of a token's experts, how many are found in memory where so many of all are there."""
+    at = min(bisect_left([share for share, _ in HITS], resident), len(HITS) - 1)
+    (low, below), (high, above) = HITS[max(at - 1, 0)], HITS[at]
+    return above if high == low else below + (above - below) * (resident - low) / (high - low)
+
+
+def _smallest_set(model: Anatomy, experts: int) -> int:
+    """Bytes of what one layer asks for, and as much again that is on its way."""
+    if not model.experts:
+        return 0
+    return 2 * model.experts_active * experts // (model.layers * model.experts)
+
+
+def _active_experts(model: Anatomy) -> int:
+    return model.routed * model.experts_active // model.experts if model.experts else 0
+
+
+def _decode_seconds(model: Anatomy, form: str, machine: Machine, share: float) -> float:
+    routed = _active_experts(model)
+    read = (model.active - routed) * DENSE_BITS / 8 / machine.bandwidth
+    if not routed:
+        return read
+    wanted = routed * BITS[form] / 8
+    missed = 0.0 if machine.disk is None else (1 - hit_share(share)) * wanted / machine.disk
+    return read + wanted / machine.experts[form]["decode"] + missed
+
+
+def _prefill_seconds(model: Anatomy, form: str, machine: Machine, experts: int, share: float) -> float:
+    routed = _active_experts(model)
+    # A prompt needs the head for its last token alone.
+    head = sum(part.active for part in model.parts if part.name == "head")
+    dense = 2 * (model.active - routed - head) / machine.product
+    if not routed:
+        return dense
+    missed = 0.0 if machine.disk is None else (1 - share) * experts / machine.disk / CHUNK
+    return dense + 2 * routed / machine.experts[form]["prefill"] + missed
+
+
+def best_first(fits: Sequence[Fit]) -> Iterator[Fit]:
+    """Those that run, the quickest first, then those that do not."""
+    return iter(sorted(fits, key=lambda each: (each.verdict == "no", -(each.decode or 0.0))))

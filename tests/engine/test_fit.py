@@ -1,0 +1,59 @@
+"""What a machine can host: arithmetic over a model's parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from engine.anatomy import anatomy
+from engine.fit import Candidate, Machine, best_first, fit, hit_share, machine_of
+from engine.known_configs import QWEN2, SMALL_4
+
+GB = 10**9
+KERNELS = {"decode": 9e9, "prefill": 60e9}
+LAPTOP = Machine(24 * GB, 22 * GB, 15e9, 50e9, 1.5e9, {"int4": KERNELS, "int8": KERNELS})
+SMALL = Candidate("mistral-small-4", anatomy(SMALL_4), "int4", "ostro")
+
+
+def test_all_of_it_where_there_is_room() -> None:
+    found = fit(SMALL, replace(LAPTOP, memory=512 * GB, available=500 * GB))
+    assert (found.verdict, found.resident, found.context) == ("fits", 1.0, 22_528)
+    assert found.bytes == pytest.approx(116e9 * 5 / 8 + 3.4e9, rel=0.01)
+
+
+def test_a_part_of_the_experts_elsewhere() -> None:
+    found = fit(SMALL, LAPTOP)
+    assert found.verdict == "paged" and 0.1 < found.resident < 0.3
+    assert found.context == 22_528
+    taken = found.resident * SMALL.anatomy.routed * 5 / 8 + SMALL.anatomy.resident + found.context * 23_040
+    assert taken + (2 << 30) == pytest.approx(LAPTOP.available, rel=0.001)
+
+
+def test_more_memory_is_never_slower() -> None:
+    speeds = [fit(SMALL, replace(LAPTOP, available=gb * GB)).decode or 0.0 for gb in (5, 8, 16, 32, 64, 128)]
+    assert speeds == sorted(speeds) and speeds[0] == 0.0 < speeds[1] < speeds[-1]
+
+
+def test_what_is_missing_is_said() -> None:
+    found = fit(SMALL, replace(LAPTOP, available=5 * GB))
+    assert (found.verdict, found.decode) == ("no", None) and "GB of memory are missing" in found.why
+    assert "no disk" in fit(SMALL, replace(LAPTOP, disk=None)).why
+
+
+def test_a_dense_model_reads_all_of_its_weights() -> None:
+    model = Candidate("qwen", anatomy(QWEN2["qwen2.5-coder-1.5b"]), "int8", "ostro")
+    found = fit(model, LAPTOP)
+    assert found.verdict == "fits" and found.context == 18_432
+    assert found.decode == pytest.approx(15e9 / model.anatomy.active)
+    assert [each.name for each in best_first([fit(SMALL, LAPTOP), found])] == ["qwen", "mistral-small-4"]
+
+
+def test_hits_by_share() -> None:
+    assert [hit_share(share) for share in (0.0, 0.125, 0.25, 0.5, 1.0)] == [0.0, 0.45, 0.67, 0.89, 1.0]
+    assert hit_share(0.375) == pytest.approx(0.78)
+
+
+def test_measured_once_more_says_the_same_things() -> None:
+    with pytest.raises(KeyError):
+        machine_of({"memory": 1})

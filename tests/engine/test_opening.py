@@ -1,0 +1,98 @@
+"""A small random Mistral Small 4, from each layout of its files to answers of the engine process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from engine import ChatRequest, Effort, Engine, Message, TextDelta, ThinkingDelta, ToolSpec, Usage
+from engine.checkpoints import open_checkpoint
+from engine.errors import ModelNotFound
+from engine.experts import convert
+from engine.opening import open_hosted
+from engine.request import Sampling
+from engine.runtime import Runtime
+from tests.engine import random_checkpoints as random
+from tests.engine.tekken_files import write_tekken
+
+VOCABULARY = 131_072
+TEXT = list(range(1000, 1024))
+Write = Callable[[Any, Path], object]
+
+
+def _packed(model: Any, folder: Path) -> None:
+    source = folder.with_name("source")
+    source.mkdir()
+    random.write_hf(model, source)
+    folder.rmdir()
+    convert(open_checkpoint(source), folder, form="float32")
+
+
+LAYOUTS: dict[str, Write] = {
+    "hub": random.write_hf,
+    "native": random.write_native,
+    "packed": _packed,
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> Any:
+    """Weights in bfloat16's grid, so that every layout here holds them exactly."""
+    made = random.random_model(random.small_config(vocab_size=VOCABULARY, hidden_size=64))
+    for weight in made.parameters():
+        weight.data.copy_(weight.data.bfloat16().float())
+    return made
+
+
+@pytest.fixture(params=LAYOUTS)
+def folder(request: pytest.FixtureRequest, model: Any, tmp_path: Path) -> Path:
+    path = tmp_path / "small-4"
+    path.mkdir()
+    LAYOUTS[request.param](model, path)
+    write_tekken(path, "v15")
+    return path
+
+
+def test_every_layout_gives_the_tokens_of_transformers(folder: Path, model: Any) -> None:
+    runtime = Runtime.load(folder, threads=1, open_hosted=partial(open_hosted, precision="float32"))
+    answer = runtime.generate(
+        TEXT, max_tokens=12, sampling=Sampling(), stop_ids=frozenset(), cancelled=lambda: False
+    )
+    # The plain scale of scores is ours; transformers' own is brought to it.
+    attention = [layer.self_attn for layer in model.model.language_model.layers]
+    for each in attention:
+        each.scaling = each.qk_head_dim**-0.5
+    with torch.no_grad():
+        told = model.generate(torch.tensor([TEXT]), max_new_tokens=12, do_sample=False, eos_token_id=None)
+    assert [sampled.token_id for sampled in answer] == told[0, len(TEXT) :].tolist()
+
+
+async def test_the_engine_answers_from_a_folder(folder: Path) -> None:
+    tool = ToolSpec(name="read_file", description="", parameters={"type": "object"})
+    question = (Message(role="user", content="What is in a.py?"),)
+    async with await Engine.open(str(folder), keep_alive=0) as engine:
+        assert engine.capabilities.effort == "native" and engine.capabilities.images
+        for effort in Effort:
+            request = ChatRequest(
+                messages=question, tools=(tool,), effort=effort, max_tokens=8, thinking_budget=4
+            )
+            deltas = [delta async for delta in engine.chat(request)]
+            usage = deltas[-1]
+            assert isinstance(usage, Usage) and usage.generated
+            assert any(isinstance(delta, TextDelta | ThinkingDelta) for delta in deltas)
+        # Both prefixes are kept: either effort goes on from its own.
+        for effort in Effort:
+            again = await engine.cost(ChatRequest(messages=question, tools=(tool,), effort=effort))
+            assert again.prefill <= 2
+        other = question[0].model_copy(update={"content": "And in b.py?"})
+        assert (await engine.cost(ChatRequest(messages=(other,)))).prefill > 2
+
+
+def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ModelNotFound, match="holds no model"):
+        open_hosted(tmp_path)

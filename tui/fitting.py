@@ -1,0 +1,92 @@
+"""`ostro models fit`: measures this machine once, and says of each model whether and how it runs here."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import platformdirs
+import psutil
+
+from engine.anatomy import anatomy
+from engine.catalogue import models_folder
+from engine.errors import EngineError
+from engine.fit import Candidate, Fit, Machine, best_first, fit, machine_of
+from engine.known_configs import QWEN2, SMALL_4
+from tui.standard_output import complain, say
+
+MEASURED_WITHIN = 300.0
+"""Seconds."""
+CHANGED = 0.02
+"""A machine whose memory differs by this share from the measured one is another."""
+
+
+def fit_models(*, again: bool = False, as_json: bool = False) -> int:
+    """Prints a line for each model and precision, the quickest first. Raises EngineError."""
+    machine = _measured(again=again)
+    for each in best_first([fit(candidate, machine) for candidate in _candidates()]):
+        if as_json:
+            print(json.dumps(asdict(each)))
+        else:
+            _say(each)
+    if not as_json:
+        say(
+            f"\nMeasured: {machine.available / 1e9:.1f} of {machine.memory / 1e9:.1f} GB free, memory "
+            f"{machine.bandwidth / 1e9:.1f} GB/s"
+            + (f", disk {machine.disk / 1e9:.1f} GB/s" if machine.disk else "")
+            + ". Speeds are estimates. --again measures anew."
+        )
+    return 0
+
+
+def _say(each: Fit) -> None:
+    form = each.form.removeprefix("int") + " bits"
+    if each.verdict == "no":
+        say(f"{each.name:<20}{form:<8} no: {each.why}")
+        return
+    share = "all in memory" if each.resident == 1.0 else f"{each.resident:.0%} of its experts in memory"
+    say(f"{each.name:<20}{form:<8} {each.bytes / 1e9:,.1f} GB, {share}, {each.context:,} tokens of context")
+    say(f"{'':<28} reads {each.prefill:,.1f} and writes {each.decode:,.1f} tokens a second: {each.command}")
+
+
+def _candidates() -> Iterator[Candidate]:
+    for name, config in QWEN2.items():
+        yield Candidate(name, anatomy(config), "int8", f"ostro --model {name}")
+    for form, bits in (("int4", 4), ("int8", 8)):
+        command = f"ostro models convert FOLDER --bits {bits}, then ostro --model FOLDER-{bits}bit"
+        yield Candidate("mistral-small-4", anatomy(SMALL_4), form, command)
+
+
+def _measured(*, again: bool) -> Machine:
+    kept = Path(platformdirs.user_cache_dir("ostro", appauthor=False)) / "machine.json"
+    if not again and (known := _known(kept)) is not None:
+        return known
+    complain("Measuring this machine; it takes some seconds.")
+    command = [sys.executable, "-I", "-m", "engine.measure", str(models_folder())]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=MEASURED_WITHIN, check=True)
+        machine = machine_of(json.loads(done.stdout))
+    except (subprocess.SubprocessError, ValueError, KeyError, TypeError) as problem:
+        raise EngineError(f"This machine could not be measured ({problem}); try again.") from None
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(done.stdout)
+    except OSError as problem:
+        complain(f"The measurement could not be kept ({problem}).")
+    return machine
+
+
+def _known(kept: Path) -> Machine | None:
+    """What was measured, with the memory that is free now; None where it is of another machine, or none."""
+    try:
+        told = json.loads(kept.read_text())
+        now = psutil.virtual_memory()
+        if abs(told["memory"] - now.total) > CHANGED * now.total:
+            return None
+        return machine_of({**told, "available": now.available})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
