@@ -53,6 +53,7 @@ class CallByCall(ScriptedRuntime):
         stop_ids: frozenset[int],
         cancelled: Callable[[], bool],
         on_prefill: Callable[[int, int], None] | None = None,
+        lane: str = "",
     ) -> Iterator[Step]:
         self._take_picture()
         done = self.tokenizer.decode(prompt).count(ANSWERED)

@@ -49,8 +49,8 @@ FILES = (
     "test_scratch.py::test_no_link_is_followed_and_no_permission_needed",
 )  # fmt: skip
 GIT_AND_NETWORK = (
-    "test_git_guard.py", "test_git_service.py", "test_git_service_quiet.py", "test_keepsake.py",
-    "test_network.py", "test_proxy.py",
+    "test_git_guard.py", "test_git_service.py", "test_git_service_quiet.py", "test_git_unfinished.py",
+    "test_keepsake.py", "test_network.py", "test_proxy.py",
 )  # fmt: skip
 MACHINE = ("test_attack_limits.py", "test_memory.py")
 NOT_HIS = ("test_git_service.py::test_gitpython_stays_out_of_this_process",)

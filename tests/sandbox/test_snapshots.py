@@ -210,10 +210,9 @@ async def test_linked_worktree(repo: Path, tmp_path: Path, open_sandbox: Opener)
     assert " M README.md" in (await box.workspace.run(["git", "status", "--short"])).output
 
 
-async def test_without_git(
-    box: Sandbox, repo: Path, monkeypatch: pytest.MonkeyPatch, open_sandbox: Opener
-) -> None:
-    monkeypatch.setenv("PATH", str(repo.parent))
+async def test_without_git(monkeypatch: pytest.MonkeyPatch, open_sandbox: Opener) -> None:
+    # Not a folder in /tmp, where commands write: Ostro looks into none of those for what it starts itself.
+    monkeypatch.setenv("PATH", "/usr/share")
     bare = await open_sandbox()
     with pytest.raises(SandboxError, match="install git"):
         await bare.workspace.snapshot()

@@ -125,8 +125,10 @@ class Accounted(ExpertStore):
     """Counts for itself, at every layer, what the store holds: pages really there, and the readers'
     scratch."""
 
-    def _forward(self, *arguments: Any) -> torch.Tensor:
-        out = super()._forward(*arguments)
+    def _forward(
+        self, layer: int, hidden: torch.Tensor, index: torch.Tensor, weight: torch.Tensor
+    ) -> torch.Tensor:
+        out = super()._forward(layer, hidden, index, weight)
         slots = self.memory
         held = int((slots.key >= 0).sum()) + sum(load.slot >= 0 for load in self._placement._leaving)
         written = sum(bool(slots.memory(slot).any()) for slot in range(slots.slots))
