@@ -213,11 +213,12 @@ class Command:
         """TCP ports that its programs listen on, on the sandbox's own loopback."""
         if not self.running:
             return []
-        self._ports = self._ports or self._loop.create_future()
-        self._channel.send(QUESTION)
-        await asyncio.wait({self._ports, self._ended}, return_when=asyncio.FIRST_COMPLETED)
-        asked, self._ports = self._ports, None
-        return asked.result() if asked is not None and asked.done() else []
+        if self._ports is None:  # one answer is for all who ask meanwhile
+            self._ports = self._loop.create_future()
+            self._channel.send(QUESTION)
+        asked = self._ports
+        await asyncio.wait({asked, self._ended}, return_when=asyncio.FIRST_COMPLETED)
+        return asked.result() if asked.done() else []
 
     def _hear(self) -> None:
         try:
@@ -231,8 +232,9 @@ class Command:
         for told in map(json.loads, lines):
             if "ports" not in told:
                 self._end(told)
-            elif self._ports is not None and not self._ports.done():
+            elif self._ports is not None:
                 self._ports.set_result(told["ports"])
+                self._ports = None
         if not data:
             self._end({})
 

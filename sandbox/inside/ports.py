@@ -2,41 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 QUESTION = b"ports\n"
-_TABLES = ("/proc/net/tcp", "/proc/net/tcp6")
+_TABLES = ("tcp", "tcp6")
 _LISTENING = "0A"
 
 
 def listening(processes: list[int]) -> list[int]:
     """TCP ports of these processes, sorted."""
-    opened = _open_sockets(processes)
-    return sorted({port for socket, port in _listeners().items() if socket in opened})
+    found: dict[str, int] = {}
+    opened: set[str] = set()
+    for process in processes:
+        try:
+            opened |= _open_sockets(process)
+            found = found or _listeners(process)
+        except OSError:  # it has ended, or it is ours
+            continue
+    return sorted({port for socket, port in found.items() if socket in opened})
 
 
-def _listeners() -> dict[str, int]:
-    """Port by the socket's number, of the whole network namespace."""
+def _listeners(process: int) -> dict[str, int]:
+    """Port by the socket's number, of the whole network namespace.
+
+    Asked of the process, since whoever looks from another process namespace has no /proc/self there.
+    """
     found: dict[str, int] = {}
     for table in _TABLES:
         try:
-            with open(table) as file:
+            with open(f"/proc/{process}/net/{table}") as file:
                 rows = [line.split() for line in file.readlines()[1:]]
-        except OSError:
+        except FileNotFoundError:  # a kernel without that family
             continue
-        for row in rows:
-            if row[3] == _LISTENING:
-                found[row[9]] = int(row[1].rpartition(":")[2], 16)
+        found |= {row[9]: int(row[1].rpartition(":")[2], 16) for row in rows if row[3] == _LISTENING}
     return found
 
 
-def _open_sockets(processes: list[int]) -> set[str]:
-    found: set[str] = set()
-    for process in processes:
-        try:
-            names = os.listdir(f"/proc/{process}/fd")
-            links = [os.readlink(f"/proc/{process}/fd/{name}") for name in names]
-        except OSError:  # it has ended, or it is ours
-            continue
-        found.update(link[8:-1] for link in links if link.startswith("socket:["))
-    return found
+def _open_sockets(process: int) -> set[str]:
+    links = []
+    for name in os.listdir(f"/proc/{process}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            links.append(os.readlink(f"/proc/{process}/fd/{name}"))
+    return {link[8:-1] for link in links if link.startswith("socket:[")}
