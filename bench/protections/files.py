@@ -230,6 +230,22 @@ RECORDED = (
         Change("recorder/restore.py", "if change.path.endswith(GITS_OWN):", "if True:"),
     ), (f"{LINKS}::test_a_file_saved_while_others_are_restored_stays",
         f"{LINKS}::test_a_file_made_where_one_comes_back_stays")),
+    *(
+        Protection(f"recorder: permissions: {name}", (Change(file, text, instead),), (f"{LINKS}::{test}",))
+        for name, file, text, instead, test in (
+            ("of what was recorded", "recorder/restore.py",
+             "if status.st_ino not in self._retimed and not self._is_recorded(path, status):", "if False:",
+             "test_no_other_file_is_given_its_permissions[permissions alone-sandboxed]"),
+            ("of what was written", "recorder/restore.py", "self._written.add(path)", "pass",
+             "test_no_other_file_is_given_its_permissions[written-sandboxed]"),
+            ("to its owner alone", "recorder/restore.py", "if same and not mode & stat.S_ISUID:", "if same:",
+             "test_a_program_that_comes_back_for_its_owner_is_the_recorded_one"),
+            ("of a folder", "recorder/restore.py", "opened = os.open(name, os.O_PATH | OPEN_FOLDER,",
+             "opened = os.open(name, os.O_PATH,", "test_no_file_is_given_the_permissions_of_a_folder"),
+            ("set-user-id programs are not opened up", "recorder/access.py", " or as_its_owner or ", " or ",
+             "test_a_set_user_id_program_is_not_opened_up_to_be_read[2249]"),
+        )
+    ),
     Protection("recorder: a pipe in the place of a list of ignored names", (
         Change("recorder/walk.py", 'if ".gitignore" in found:', "if False:"),
     ), (f"{TRAPS}[pipe gitignore]",), ends_in_time=True),
