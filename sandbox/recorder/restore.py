@@ -90,6 +90,8 @@ class Restore:
                 status = self._status(change.path)
                 if status is None or (change.after[0] == FOLDER and stat.S_ISDIR(status.st_mode)):
                     continue
+                if stat.S_ISFIFO(status.st_mode):
+                    raise Blocked(f"{change.path} is a pipe; remove it.")
                 # The same path may have been recorded under another kind of parent.
                 raise Blocked(f"{change.path} is in the way and not recorded; move it away.")
             if change.before[0] == FOLDER and change.after[0] != FOLDER:
