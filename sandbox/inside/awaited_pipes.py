@@ -68,6 +68,8 @@ def _pipes(root: str, ended: threading.Event) -> Iterator[str]:
                 found = list(entries)
         except OSError:
             continue
+        # Git reads HEAD, and commondir, before it looks for objects and refs: a folder without these that a
+        # pointer names may hold it up as well.
         gits = gits or any(entry.name == "HEAD" for entry in found)
         for entry in found:
             with contextlib.suppress(OSError):

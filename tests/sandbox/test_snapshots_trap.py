@@ -187,6 +187,7 @@ WAITED = {
     "ignored names, read-only": "mkfifo -m 444 src/.gitignore; touch src/x",
     "attributes": "mkfifo .gitattributes",
     "attributes, read-only": "mkfifo -m 444 .gitattributes src/.gitattributes",
+    "HEAD of what a pointer names": "mkdir in x; touch in/x; echo 'gitdir: ../x' > in/.git; mkfifo x/HEAD",
     "HEAD inside": "git init -q in; touch in/x; rm in/.git/HEAD; mkfifo in/.git/HEAD",
 }
 
