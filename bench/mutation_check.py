@@ -4,8 +4,8 @@
 
 With only the layers off that cover for a protection, its tests have to pass; with the protection gone as
 well, at least one has to fail, by an assertion. The table is `bench.protections`. What was found for the same
-code is kept in bench/results and not run again (`--again` does). With CI set, a protection whose tests are
-all skipped is a failure.
+code is kept in bench/results and not run again (`--again` does). A row that no longer fits the code is stale,
+and a failure in the end. With CI set, a protection whose tests are all skipped is a failure.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ BY_ASSERTION = ("AssertionError", "assert ", "Failed: ")
 HANGS = ("Failed: Timeout (>", "TimeoutError")
 """And of one that came to no end, by pytest-timeout or its own."""
 
-Verdict = Literal["noticed", "not here", "NOT NOTICED", "proves nothing"]
+Verdict = Literal["noticed", "not here", "NOT NOTICED", "proves nothing", "stale"]
 
 
 class Stale(Exception):
-    """The table no longer fits the code."""
+    """A row no longer fits the code; in a sentence, what to correct."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,8 @@ class Copy:
 def make(change: Change, tree: Path) -> None:
     """Raises Stale where its text is not in the file exactly once."""
     file = tree / change.path
+    if not file.is_file():
+        raise Stale(f"there is no {change.path}: correct bench/protections/.")
     text = file.read_text()
     if (count := text.count(change.text)) != 1:
         raise Stale(f"{change.path} has {change.text!r} {count} times: correct bench/protections/.")
@@ -154,7 +156,13 @@ class Check:
         self._before: dict[tuple[tuple[Change, ...], tuple[str, ...]], Outcome] = {}
 
     def look(self, protection: Protection) -> tuple[Verdict, str]:
-        """What came of it, and the tests that say so. Raises Stale."""
+        """What came of it, and the tests that say so, or what to correct."""
+        try:
+            return self._look(protection)
+        except Stale as problem:
+            return "stale", str(problem)
+
+    def _look(self, protection: Protection) -> tuple[Verdict, str]:
         off = protection.others_off if protection.probe else (NO_PROBE, *protection.others_off)
         key = off, protection.tests
         if key not in self._before:
@@ -261,9 +269,6 @@ def main() -> int:
                     f"{number:3}/{len(protections)} {seconds}  {verdict:<14} {protection.name}: {why}",
                     flush=True,
                 )
-    except Stale as problem:
-        print(problem, file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         _end_what_is_left()
         print("Interrupted; the same command goes on from here.", file=sys.stderr)
@@ -272,10 +277,12 @@ def main() -> int:
 
 
 def summed_up(verdicts: Sequence[Verdict]) -> int:
-    """Says how many are noticed; the exit code."""
+    """Says how many are noticed, and how many could not be tried; the exit code."""
     # In CI everything has to be here: what is missing would hold nothing.
     here = [verdict for verdict in verdicts if verdict != "not here" or os.environ.get("CI")]
     print(f"{here.count('noticed')} of {len(here)} protections are noticed when they are gone.")
+    if stale := here.count("stale"):
+        print(f"{stale} of them no longer fit the code; correct their rows in bench/protections/.")
     return 0 if set(here) <= {"noticed"} else 1
 
 

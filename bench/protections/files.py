@@ -209,6 +209,7 @@ SERVED = (
 LINKS, EXACT = "test_recorder_links.py", "test_snapshots_exact.py"
 TRAPS = "test_snapshots_trap.py::test_pipes_and_sockets_of_gits_names_stop_nothing"
 NO_LINKS = "os.O_NOFOLLOW | os.O_CLOEXEC"
+NO_END = Change("recorder/rules.py", "self._end_its_wait(batch)\n", "pass\n")
 
 RECORDED = (
     Protection("recorder: folders that become links", (
@@ -230,9 +231,33 @@ RECORDED = (
         Change("recorder/restore.py", "if change.path.endswith(GITS_OWN):", "if True:"),
     ), (f"{LINKS}::test_a_file_saved_while_others_are_restored_stays",
         f"{LINKS}::test_a_file_made_where_one_comes_back_stays")),
+    *(
+        Protection(f"recorder: permissions: {name}", (Change(file, text, instead),), (f"{LINKS}::{test}",))
+        for name, file, text, instead, test in (
+            ("of what was recorded", "recorder/restore.py",
+             "if status.st_ino not in self._retimed and not self._is_recorded(path, status):", "if False:",
+             "test_no_other_file_is_given_its_permissions[permissions alone-sandboxed]"),
+            ("of what was written", "recorder/restore.py", "self._written.add(path)", "pass",
+             "test_no_other_file_is_given_its_permissions[written-sandboxed]"),
+            ("to its owner alone", "recorder/restore.py", "if same and not mode & stat.S_ISUID:", "if same:",
+             "test_a_program_that_comes_back_for_its_owner_is_the_recorded_one"),
+            ("of a folder", "recorder/restore.py", "opened = os.open(name, os.O_PATH | OPEN_FOLDER,",
+             "opened = os.open(name, os.O_PATH,", "test_no_file_is_given_the_permissions_of_a_folder"),
+            ("set-user-id programs are not opened up", "recorder/access.py", " or as_its_owner or ", " or ",
+             "test_a_set_user_id_program_is_not_opened_up_to_be_read[2249]"),
+        )
+    ),
     Protection("recorder: a pipe in the place of a list of ignored names", (
         Change("recorder/walk.py", 'if ".gitignore" in found:', "if False:"),
-    ), (f"{TRAPS}[pipe gitignore]",), ends_in_time=True),
+    ), (f"{TRAPS}[pipe gitignore]",), (NO_END,), ends_in_time=True),
+    Protection("recorder: a pipe that is closed to writing", (
+        Change("recorder/rules.py", "with allowed(name, folder, status, stat.S_IRUSR | stat.S_IWUSR):",
+               "with contextlib.suppress(OSError):"),
+    ), (f"{TRAPS}[pipe gitignore, read-only]",), ends_in_time=True),
+    Protection("recorder: a pipe that is made meanwhile", (NO_END,), (
+        "test_pipes.py::test_a_pipe_made_while_a_tree_is_recorded",
+        "test_pipes.py::test_a_pipe_made_while_files_are_restored",
+    ), ends_in_time=True),
     Protection("recorder: pipes in a git folder inside", (
         Change("recorder/rules.py", '("HEAD", "config", "config.worktree", "commondir", "index")', "()"),
     ), (f"{TRAPS}[pipe config]", f"{TRAPS}[pipe HEAD]", f"{TRAPS}[pipe index]"), ends_in_time=True),
@@ -241,5 +266,14 @@ RECORDED = (
     ), (f"{TRAPS}[pipe attributes]",), ends_in_time=True),
     Protection("git waits for no pipe of its names", (
         Change("inside/awaited_pipes.py", "if _end(pipe)]", "if False]"),
-    ), ("test_snapshots_trap.py::test_no_pipe_holds_up_a_listing_or_the_git_service",), ends_in_time=True),
+    ), ("test_snapshots_trap.py::test_no_pipe_holds_up_a_listing_or_the_git_service",
+        "test_pipes.py::test_a_commit_waits_for_no_pipe[.gitattributes-644]"), ends_in_time=True),
+    Protection("git waits for no pipe where a pointer leads", (
+        Change("inside/awaited_pipes.py", 'any(entry.name == "HEAD" for entry in found)',
+               '{"HEAD", "objects", "refs"} <= {entry.name for entry in found}'),
+    ), ("test_snapshots_trap.py::test_no_pipe_holds_up_a_listing_or_the_git_service"
+        "[HEAD of what a pointer names]",), ends_in_time=True),
+    Protection("git waits for no pipe that another user writes", (
+        Change("inside/awaited_pipes.py", "_end_children()\n                return", "return"),
+    ), ("test_pipes.py::test_git_is_ended_where_it_may_wait_for_somebody_else",), ends_in_time=True),
 )  # fmt: skip

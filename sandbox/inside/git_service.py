@@ -223,14 +223,14 @@ class Repository:
         self, *argv: str, stdin: bytes = b"", env: dict[str, str] | None = None, codes: tuple[int, ...] = (0,)
     ) -> bytes:
         """Standard output of a git command. Raises Refused with its last words."""
-        from awaited_pipes import answered  # pyright: ignore[reportMissingImports]
+        from awaited_pipes import answered, told  # pyright: ignore[reportMissingImports]
         from git.exc import GitCommandNotFound
 
         with tempfile.TemporaryFile() as source:
             source.write(stdin)
             source.seek(0)
             try:
-                with answered(self._root):
+                with answered(self._root) as others:
                     code, output, errors = self._git.execute(
                         ["git", *argv], istream=source, with_extended_output=True, with_exceptions=False,
                         stdout_as_string=False, strip_newline_in_stdout=False,
@@ -238,6 +238,8 @@ class Repository:
                     )  # fmt: skip
             except GitCommandNotFound:
                 raise Refused("There is no `git` on PATH; install git.") from None
+        if others:
+            raise Refused(told(others[0]))
         if code in codes:
             return output
         words = os.fsdecode(errors).strip().splitlines()

@@ -15,9 +15,11 @@ _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 def allowed(name: str, folder: int | None, status: os.stat_result, needed: int) -> Iterator[bool]:
     """For as long as this lasts the owner has the permissions `needed`; whether any had to be given.
 
-    Others' files and folders stay as they are, and so does what is not the one of `status` any more.
+    Others' files and folders stay as they are, and so does what is not the one of `status` any more. So does
+    a set-user-id program: by the time it is closed again, it may have been written, and have lost that bit.
     """
-    if status.st_mode & needed == needed or not is_own(status):
+    as_its_owner = stat.S_ISREG(status.st_mode) and status.st_mode & stat.S_ISUID
+    if status.st_mode & needed == needed or as_its_owner or not is_own(status):
         yield False
         return
     place = os.open(name, _PLACE, dir_fd=folder)

@@ -51,8 +51,10 @@ class Restore:
         """The folders on the way to the last path; one more of `_fds`, from the top on, are open."""
         self._index = Index([])
         """What the walk before it saw."""
-        self._unlinked: set[int] = set()
-        """Files with several names of which one is gone."""
+        self._retimed: set[int] = set()
+        """Files with several names of which one is gone, or was given its permissions."""
+        self._written: set[str] = set()
+        """Files that were put, with their permissions."""
         self._loosened: dict[str, int] = {}
         """Folders that were closed to their owner, with the permissions they had."""
 
@@ -88,6 +90,8 @@ class Restore:
                 status = self._status(change.path)
                 if status is None or (change.after[0] == FOLDER and stat.S_ISDIR(status.st_mode)):
                     continue
+                if stat.S_ISFIFO(status.st_mode):
+                    raise Blocked(f"{change.path} is a pipe; remove it.")
                 # The same path may have been recorded under another kind of parent.
                 raise Blocked(f"{change.path} is in the way and not recorded; move it away.")
             if change.before[0] == FOLDER and change.after[0] != FOLDER:
@@ -126,8 +130,9 @@ class Restore:
             if change.before is None or change.before[0] != FOLDER:
                 self._make_folder(path)
             return  # its permissions come last: it may be one that cannot be written
-        if change.before and change.before[1] == entry[1] and _kind(change.before) == _kind(entry):
-            return  # permissions alone
+        same = change.before and change.before[1] == entry[1] and _kind(change.before) == _kind(entry)
+        if same and not mode & stat.S_ISUID:
+            return  # permissions alone; this one no file is given that somebody else has written
         folder, name = self._enter(path)
         new = f"{TEMPORARY}{os.urandom(6).hex()}"
         try:
@@ -142,6 +147,7 @@ class Restore:
                     os.close(fd)
             self._require_recorded(change, folder, name)
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
+            self._written.add(path)
         except BaseException as problem:
             if isinstance(problem, OSError):
                 problem.filename = path
@@ -163,38 +169,58 @@ class Restore:
     def _permit(self, changes: list[Change]) -> None:
         """From the inside out: a folder may be closed even to its owner from then on."""
         wanted = {
-            change.path: self._target.permissions(change.path, change.after[0])
+            change.path: change.after[0]
             for change in changes
-            if change.after is not None and change.after[0] != LINK
+            if change.after is not None and change.after[0] != LINK and change.path not in self._written
         }
         for path in wanted:
             self._enter(path)  # so that no way to one of them has to be opened up later
-        for path, mode in sorted({**self._loosened, **wanted}.items(), reverse=True):
+        modes = {path: self._target.permissions(path, kind) for path, kind in wanted.items()}
+        for path, mode in sorted({**self._loosened, **modes}.items(), reverse=True):
             try:
-                self._set_mode(path, mode)
+                if wanted.get(path, FOLDER) == FOLDER:
+                    self._permit_folder(path, mode)
+                else:
+                    self._permit_file(path, mode)
             except (FileNotFoundError, NotADirectoryError):
                 if path in wanted:
-                    raise  # else it was a folder, and is gone
+                    raise Overtaken(path) from None  # else it was a folder, and is gone
             self._loosened.pop(path, None)
 
     def _tighten(self) -> None:
         for path, mode in sorted(self._loosened.items(), reverse=True):
             with contextlib.suppress(OSError):  # the folder is gone
-                self._set_mode(path, mode)
+                self._permit_folder(path, mode)
         self._loosened = {}
 
     # One path.
 
-    def _set_mode(self, path: str, mode: int) -> None:
+    def _permit_folder(self, path: str, mode: int) -> None:
+        """Another folder that has taken its place gets no more than any command may give it."""
         if not path:
             permit(self._fds[0], mode)
             return
         folder, name = self._enter(path)
+        opened = os.open(name, os.O_PATH | OPEN_FOLDER, dir_fd=folder)
+        try:
+            if stat.S_IMODE(os.fstat(opened).st_mode) != mode:
+                permit(opened, mode)
+        finally:
+            os.close(opened)
+
+    def _permit_file(self, path: str, mode: int) -> None:
+        """Of a file whose content stays. Raises Overtaken where what is open by then is another one."""
+        folder, name = self._enter(path)
         opened = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
         try:
             status = os.fstat(opened)
-            if not stat.S_ISLNK(status.st_mode) and stat.S_IMODE(status.st_mode) != mode:
+            if status.st_ino not in self._retimed and not self._is_recorded(path, status):
+                if path.endswith(GITS_OWN):
+                    return  # git has written it anew
+                raise Overtaken(path)
+            if stat.S_IMODE(status.st_mode) != mode:
                 permit(opened, mode)
+                self._retimed.add(status.st_ino)
         finally:
             os.close(opened)
 
@@ -235,14 +261,17 @@ class Restore:
             return
         if stat.S_ISDIR(status.st_mode):
             return  # a folder goes only once it is empty, and no file takes its place before
-        seen = self._seen(change.path)
-        if seen is None or (status.st_mode, status.st_size, status.st_ino) != (seen[0], seen[1], seen[4]):
-            raise Overtaken(change.path)
-        # To take one of its names away has set the time of the others anew.
-        if status.st_ctime_ns != seen[3] and status.st_ino not in self._unlinked:
+        if not self._is_recorded(change.path, status):
             raise Overtaken(change.path)
         if status.st_nlink > 1:
-            self._unlinked.add(status.st_ino)
+            self._retimed.add(status.st_ino)
+
+    def _is_recorded(self, path: str, status: os.stat_result) -> bool:
+        seen = self._seen(path)
+        if seen is None or (status.st_mode, status.st_size, status.st_ino) != (seen[0], seen[1], seen[4]):
+            return False
+        # To take one of its names away has set the time of the others anew.
+        return status.st_ctime_ns == seen[3] or status.st_ino in self._retimed
 
     def _seen(self, path: str) -> Seen | None:
         """A file as the walk found it; the `.git` of a repository inside lies beside the folder's names."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import stat
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from .access import allowed
 
 if TYPE_CHECKING:
     import subprocess
@@ -18,6 +21,8 @@ _READ_BY_GIT = ("HEAD", "config", "config.worktree", "commondir", "index")
 """Of a git folder, by `ls-files`: git waits for a pipe of such a name for ever."""
 _PATIENCE = 120.0
 """Seconds; what a configuration includes may be a pipe as well."""
+_SLOW = 0.5
+"""Seconds without an answer, after which it is looked whether git waits for a pipe."""
 _AT_ONCE = 16 << 10
 """Bytes of names that are given to git before its answers are read; a pipe holds more."""
 
@@ -63,16 +68,15 @@ class Rules:
         below = path[len(repository) + 1 :] if repository else path
         return below in files or below in folders
 
-    def never_wait(self, folder: int, name: str) -> None:
+    def never_wait(self, folder: int, path: str) -> None:
         """Where a list of ignored names is a pipe, git would wait for somebody who writes: that is this, now.
 
-        Git takes it for an empty list then.
+        Git takes it for an empty list then. Raises GitFailed where git could read it, and nobody here write.
         """
-        status = os.stat(name, dir_fd=folder, follow_symlinks=False)
-        if stat.S_ISFIFO(status.st_mode):
-            with contextlib.suppress(OSError):  # it is closed to us, and so to git
-                held = os.O_RDWR | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._held.append(os.open(name, held, dir_fd=folder))
+        name = path.rpartition("/")[2]
+        with contextlib.suppress(OSError):  # it is gone, or closed to git too; or see `_end_its_wait`
+            if (held := _held(name, folder, path, os.O_RDWR)) is not None:
+                self._held.append(held)
 
     def close(self) -> None:
         for fd in self._held:
@@ -81,6 +85,7 @@ class Rules:
             assert self._asked.stdin and self._asked.stdout
             self._asked.stdin.close()
             self._asked.stdout.close()
+            self._asked.kill()  # it may be waiting for a pipe
             self._asked.wait()
 
     def _answers(self, batch: list[bytes]) -> set[str]:
@@ -100,7 +105,7 @@ class Rules:
             asked.stdin.flush()
         except BrokenPipeError:
             raise GitFailed("`git check-ignore` ended early.") from None
-        fields = _fields(asked.stdout.fileno(), 4 * len(batch))
+        fields = self._fields(asked.stdout.fileno(), batch)
         found: set[str] = set()
         # Source, line, pattern and path; a pattern with an exclamation mark takes in again.
         for n, name in enumerate(batch):
@@ -110,6 +115,41 @@ class Rules:
             if source and not pattern.startswith(b"!"):
                 found.add(os.fsdecode(path[2:]))
         return found
+
+    def _fields(self, fd: int, batch: list[bytes]) -> list[bytes]:
+        answers = select.poll()
+        answers.register(fd, select.POLLIN)
+        data, waited = b"", 0.0
+        while data.count(b"\0") < 4 * len(batch):
+            if not answers.poll(1000 * _SLOW):
+                waited += _SLOW
+                if waited > _PATIENCE:
+                    raise GitFailed(
+                        f"`git check-ignore` does not answer in {self._root}; where a `.gitignore` there is "
+                        "a pipe, remove it."
+                    )
+                self._end_its_wait(batch)
+                continue
+            more = os.read(fd, 1 << 16)
+            if not more:
+                raise GitFailed(
+                    "`git check-ignore` ended early; does something change the folders all the time?"
+                )
+            data += more
+        return data.split(b"\0")
+
+    def _end_its_wait(self, batch: list[bytes]) -> None:
+        """For a pipe that was made since its folder was looked at, or is one too many to be held."""
+        folders: set[str] = set()
+        for name in batch:
+            path = os.fsdecode(name[2:-1])
+            while path and (path := path.rpartition("/")[0]) not in folders:
+                folders.add(path)
+        for folder in folders:
+            path = os.path.join(folder, ".gitignore")
+            with contextlib.suppress(OSError):  # there is none, or git does not wait for this one
+                if (opened := _held(os.path.join(self._root, path), None, path, os.O_WRONLY)) is not None:
+                    os.close(opened)
 
     def _of(self, repository: str) -> tuple[set[str], set[str]]:
         known = self._tracked.get(repository)
@@ -148,6 +188,23 @@ class Rules:
         return files, folders
 
 
+def _held(name: str, folder: int | None, path: str, way: int) -> int | None:
+    """A pipe, opened so that it can be written, though it may be closed to that; None for anything else.
+
+    Raises OSError, and GitFailed where it is somebody else's, who lets it be read alone.
+    """
+    status = os.stat(name, dir_fd=folder, follow_symlinks=False)
+    if not stat.S_ISFIFO(status.st_mode):
+        return None
+    at_once = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        with allowed(name, folder, status, stat.S_IRUSR | stat.S_IWUSR):
+            return os.open(name, way | at_once, dir_fd=folder)
+    except PermissionError:
+        os.close(os.open(name, os.O_RDONLY | at_once, dir_fd=folder))
+        raise GitFailed(f"{path} is a pipe; remove it.") from None
+
+
 def _is_pipe(path: str) -> bool:
     try:
         return stat.S_ISFIFO(os.stat(path).st_mode)
@@ -157,13 +214,3 @@ def _is_pipe(path: str) -> bool:
 
 def is_cache(name: str) -> bool:
     return name in CACHES or name.endswith(CACHE_ENDS)
-
-
-def _fields(fd: int, count: int) -> list[bytes]:
-    data = b""
-    while data.count(b"\0") < count:
-        more = os.read(fd, 1 << 16)
-        if not more:
-            raise GitFailed("`git check-ignore` ended early; does something change the folders all the time?")
-        data += more
-    return data.split(b"\0")

@@ -80,7 +80,7 @@ class Walk:
                 recheck = recheck or renewed
             recheck = recheck or self._rules_changed(found.get(".gitignore"), old_names)
             if ".gitignore" in found:
-                self._rules.never_wait(fd, ".gitignore")
+                self._rules.never_wait(fd, f"{prefix}.gitignore")
 
         names: Names = {}
         stats: dict[str, os.stat_result] = {}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import mutation_check
 from bench.mutation_check import (
     ROOT,
     Check,
@@ -52,6 +53,8 @@ def test_a_change_that_no_longer_fits_is_an_error(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "sandbox", tmp_path / "sandbox")
     with pytest.raises(Stale, match=r"sandbox/limits\.py has 'no such line' 0 times"):
         make(Change("limits.py", "no such line", ""), tmp_path)
+    with pytest.raises(Stale, match=r"there is no sandbox/gone\.py"):
+        make(Change("gone.py", "", ""), tmp_path)
 
 
 SUITE = """
@@ -84,13 +87,16 @@ def test_what_a_test_meant_is_told_from_what_happened_to_it(tmp_path: Path) -> N
 
 
 class Played(Copy):
-    """Outcomes given beforehand, in their order."""
+    """Outcomes given beforehand, in their order; what is raised instead of one as well."""
 
-    def __init__(self, *outcomes: Outcome) -> None:
+    def __init__(self, *outcomes: Outcome | Stale) -> None:
         self._outcomes = iter(outcomes)
 
     def run(self, changes: Iterable[Change], tests: Sequence[str]) -> Outcome:
-        return next(self._outcomes)
+        outcome = next(self._outcomes)
+        if isinstance(outcome, Stale):
+            raise outcome
+        return outcome
 
 
 WELL, HANGS = Outcome(("t",), (), ()), Outcome((), (), (), hung=("t",))
@@ -106,11 +112,32 @@ WELL, HANGS = Outcome(("t",), (), ()), Outcome((), (), (), hung=("t",))
         ((HANGS,), True, "proves nothing"),
         ((Outcome((), (), (), skipped=("t",)),), False, "not here"),
         ((Outcome((), (), ()),), False, "proves nothing"),
+        ((Stale("correct it"),), False, "stale"),
+        ((WELL, Stale("correct it")), False, "stale"),
     ],
 )
-def test_verdicts(outcomes: tuple[Outcome, ...], in_time: bool, verdict: Verdict) -> None:
+def test_verdicts(outcomes: tuple[Outcome | Stale, ...], in_time: bool, verdict: Verdict) -> None:
     row = Protection("x", (), ("t.py",), ends_in_time=in_time)
     assert Check(Played(*outcomes)).look(row)[0] == verdict
+
+
+def test_a_stale_row_is_told_and_the_others_are_tried(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stale = Protection("stale row", (Change("limits.py", "no such line", ""),), ("t.py",))
+    fresh = Protection("fresh row", (), ("t.py",))
+    played = Played(WELL, Stale("limits.py: correct it"), Outcome((), ("t",), ()))
+    monkeypatch.setattr(mutation_check, "PROTECTIONS", (stale, fresh))
+    monkeypatch.setattr(mutation_check, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(mutation_check, "Copy", lambda _folder: played)
+    monkeypatch.setattr(mutation_check, "adopt_orphans", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["mutation_check"])
+    monkeypatch.setenv("CI", "1")
+    assert mutation_check.main() == 1
+    said = capsys.readouterr().out
+    assert "stale          stale row: limits.py: correct it\n" in said
+    assert "noticed        fresh row: t\n" in said
+    assert "1 of 2 protections are noticed when they are gone.\n1 of them no longer fit" in said
 
 
 def test_in_ci_everything_has_to_be_here(monkeypatch: pytest.MonkeyPatch) -> None:

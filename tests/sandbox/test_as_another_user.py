@@ -43,8 +43,8 @@ ROOMS = (
     "test_forks.py::test_what_is_shared_was_there_when_the_fork_was_made",
 )  # fmt: skip
 FILES = (
-    "test_files.py", "test_files_raced.py", "test_recorder_links.py", "test_snapshots_exact.py",
-    "test_snapshots_trap.py",
+    "test_files.py", "test_files_raced.py", "test_pipes.py", "test_recorder_links.py",
+    "test_snapshots_exact.py", "test_snapshots_trap.py",
     "test_scratch.py::test_a_plain_removal_follows_a_link",
     "test_scratch.py::test_no_link_is_followed_and_no_permission_needed",
 )  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sandbox.recorder import restore, walk
+from sandbox.recorder import access, restore, walk
 from sandbox.recorder.program import Recorder
 from sandbox.recorder.restore import Restore
 from sandbox.recorder.walk import Walk
@@ -207,3 +208,116 @@ def test_files_that_are_one_by_a_hard_link_come_back(repo: Path, recorder: Recor
     asked(recorder, "restore", id=before, paths=None, expects=None)
     assert [(repo / name).read_text() for name in ("a.txt", "b.txt", "c.txt")] == ["a.txt", "b.txt", "c.txt"]
     assert not (repo / "d.txt").exists()
+
+
+MODES = {
+    "permissions alone": (0o755, "tool", 0o644),
+    "to its owner alone": (0o4755, "tool", 0o644),
+    "written": (0o4755, "changed", 0o644),
+    "no more than closed": (0o600, "tool", 0o4755),
+}
+"""What a file was, and what is in it and its permissions when it is to come back."""
+
+
+def permit_by_name(own: Restore, changes: list[restore.Change]) -> None:
+    """As a recorder would that sets permissions when all else is in its place."""
+    for change in changes:
+        if change.after is not None:
+            path = os.path.join(own._root, change.path)
+            os.chmod(path, own._target.permissions(change.path, change.after[0]))
+
+
+@without_and_with
+@pytest.mark.parametrize("case", MODES)
+def test_no_other_file_is_given_its_permissions(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, case: str, works: bool
+) -> None:
+    wanted, content, mode = MODES[case]
+    tool, other = repo / "tool", repo / "src" / "other"
+    tool.write_text("tool")
+    tool.chmod(wanted)
+    before = asked(recorder, "record")["id"]
+    tool.write_text(content)
+    tool.chmod(mode)
+    other.write_text("tool")
+    other.chmod(0o640)
+
+    def swap() -> None:
+        other.rename(tool)
+
+    if works:
+        monkeypatch.setattr(Restore, "_permit", permit_by_name)
+    swapping(swap, Restore, "_permit", monkeypatch)
+    answer = asked(recorder, "restore", id=before, paths=["tool"], expects=None)
+    assert (stat.S_IMODE(tool.stat().st_mode) == wanted) is works
+    if not works:
+        assert stat.S_IMODE(tool.stat().st_mode) == 0o640
+        # What was written by then had its own permissions.
+        assert (answer.get("overtaken") == ["tool"]) is not bool(wanted & stat.S_ISUID)
+
+
+def test_a_program_that_comes_back_for_its_owner_is_the_recorded_one(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written after it was looked at, in its place: the bit would be given to what a command wrote."""
+    tool, real = repo / "tool", access.permit
+    tool.write_text("tool")
+    tool.chmod(0o4755)
+    before = asked(recorder, "record")["id"]
+    tool.chmod(0o755)
+
+    def permit(opened: int, mode: int) -> None:
+        tool.write_text("evil")
+        real(opened, mode)
+
+    monkeypatch.setattr(restore, "permit", permit)
+    asked(recorder, "restore", id=before, paths=["tool"], expects=None)
+    assert (tool.read_text(), stat.S_IMODE(tool.stat().st_mode)) == ("tool", 0o4755)
+
+
+@without_and_with
+def test_no_file_is_given_the_permissions_of_a_folder(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, works: bool
+) -> None:
+    folder = repo / "folder"
+    folder.mkdir()
+    folder.chmod(0o4755)
+    before = asked(recorder, "record")["id"]
+    folder.chmod(0o700)
+
+    def swap() -> None:
+        folder.rmdir()
+        folder.write_text("a program")
+        folder.chmod(0o700)
+
+    if works:
+        monkeypatch.setattr(Restore, "_permit", permit_by_name)
+    swapping(swap, Restore, "_permit", monkeypatch)
+    answer = asked(recorder, "restore", id=before, paths=["folder"], expects=None)
+    assert (stat.S_IMODE(folder.stat().st_mode) == 0o4755) is works
+    assert works or (answer.get("overtaken") == ["folder"] and stat.S_IMODE(folder.stat().st_mode) == 0o700)
+
+
+def test_permissions_of_a_file_with_two_names_come_back(repo: Path, recorder: Recorder) -> None:
+    (repo / "a.txt").write_text("one")
+    (repo / "a.txt").chmod(0o640)
+    os.link(repo / "a.txt", repo / "b.txt")
+    before = asked(recorder, "record")["id"]
+    (repo / "a.txt").chmod(0o600)
+    answer = asked(recorder, "restore", id=before, paths=None, expects=None)
+    assert answer["changed"] == ["a.txt", "b.txt"]
+    assert stat.S_IMODE((repo / "b.txt").stat().st_mode) == 0o640 and (repo / "a.txt").stat().st_nlink == 2
+
+
+@pytest.mark.parametrize("mode", [0o4311, 0o311])
+def test_a_set_user_id_program_is_not_opened_up_to_be_read(
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, mode: int
+) -> None:
+    """A command may write it while it is, and it would be given the bit again."""
+    tool, given = repo / "tool", []
+    tool.write_text("tool")
+    tool.chmod(mode)
+    monkeypatch.setattr(access, "permit", lambda _opened, mode: given.append(mode))
+    with contextlib.suppress(PermissionError):
+        asked(recorder, "record")
+    assert given == ([] if mode & stat.S_ISUID else [0o711, 0o311])

@@ -160,6 +160,8 @@ TRAPS = {
     "pipe git": "mkfifo trap/.git",
     "socket gitignore": f"cd trap; {SOCKET} .gitignore",
     "pipe gitignore": "mkfifo trap/.gitignore",
+    "pipe gitignore, read-only": "mkfifo -m 444 trap/.gitignore",
+    "pipe gitignore, closed": "mkfifo -m 0 trap/.gitignore",
     "pipe attributes": "mkfifo .gitattributes trap/.gitattributes",
     "pipe config": "git init -q trap; cd trap; echo '*' > .gitignore; rm .git/config; mkfifo .git/config",
     "pipe HEAD": "git init -q trap; cd trap; echo '*' > .gitignore; rm .git/HEAD; mkfifo .git/HEAD",
@@ -182,7 +184,10 @@ async def test_pipes_and_sockets_of_gits_names_stop_nothing(repo: Path, box: San
 
 WAITED = {
     "ignored names": "mkfifo src/.gitignore; touch src/x",
+    "ignored names, read-only": "mkfifo -m 444 src/.gitignore; touch src/x",
     "attributes": "mkfifo .gitattributes",
+    "attributes, read-only": "mkfifo -m 444 .gitattributes src/.gitattributes",
+    "HEAD of what a pointer names": "mkdir in x; touch in/x; echo 'gitdir: ../x' > in/.git; mkfifo x/HEAD",
     "HEAD inside": "git init -q in; touch in/x; rm in/.git/HEAD; mkfifo in/.git/HEAD",
 }
 
