@@ -76,6 +76,8 @@ KEEPER_LEAKS = Change(KEEPER, 'os.closerange(3, os.sysconf("SC_OPEN_MAX"))', "pa
 DEAF_SUPERVISOR = Change(SERVE, "        for fd in given:\n            os.close(fd)\n", (
     '        for fd in given:\n            os.close(fd)\n    __import__("time").sleep(8)\n'
 ))  # fmt: skip
-DEAF_KEEPER = Change(
-    KEEPER, "poll.unregister(channel)\n            os.kill(first, watch.order)", "poll.unregister(channel)"
-)
+DEAF_KEEPER = Change(KEEPER, "poll.unregister(channel)\n            over = True", "poll.unregister(channel)")
+NOT_INTERRUPTED = Change(KEEPER, "signal.signal(signal.SIGINT, signal.SIG_DFL)", "pass")
+ENDS_WELL = Change(KEEPER, "os._exit(KILLED)\n    for", "os._exit(0)\n    for")
+PATIENT = Change(KEEPER, "PATIENCE = 20", "PATIENCE = 10_000")
+STAYS_STOPPED = Change(KEEPER, "(signal.SIGTERM, signal.SIGCONT) if asking", "(signal.SIGTERM,) if asking")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.protections.changing import (
+    APARTS,
     ATTACKS,
     BOX,
     CHAIN,
@@ -11,6 +12,7 @@ from bench.protections.changing import (
     DEAF_KEEPER,
     DEAF_SUPERVISOR,
     DUMPABLE,
+    ENDS_WELL,
     FIRST_SESSION,
     FURTHER,
     KEEPER,
@@ -19,9 +21,12 @@ from bench.protections.changing import (
     NO_FILTER,
     NO_LANDLOCK,
     NOT_CLEARED,
+    NOT_INTERRUPTED,
     OUTER_SESSION,
     OVERUSED,
+    PATIENT,
     POLICY,
+    PROCESSES,
     ROOMS,
     SCRATCH,
     SCRATCHED,
@@ -29,6 +34,7 @@ from bench.protections.changing import (
     SHARED_IPC,
     SHARED_PROCESSES,
     SHOWN_ENVIRONMENT,
+    STAYS_STOPPED,
     WORKSPACE,
     WRAP,
     WRAPS_SESSION,
@@ -192,6 +198,21 @@ LIFE = (
     Protection("death signal of the first process", (
         Change(KEEPER, "prctl(SET_DEATH_SIGNAL, signal.SIGKILL if rooms else signal.SIGTERM)", "pass"),
     ), (f"{LAYERS}::test_when_a_keeper_dies_its_command_goes",)),
+    Protection("no interrupt ends the first process", (NOT_INTERRUPTED,), (
+        f"{PROCESSES}::test_no_process_ends_a_command_as_if_it_had_succeeded[sandboxed]",
+    ), (ENDS_WELL,)),
+    Protection("a first process that fails has not succeeded", (ENDS_WELL,), (
+        f"{PROCESSES}::test_no_process_ends_a_command_as_if_it_had_succeeded[sandboxed]",
+    ), (NOT_INTERRUPTED,)),
+    Protection("a first process that was stopped goes on to end all", (STAYS_STOPPED,), (
+        f"{APARTS}::test_a_command_that_stops_what_would_end_it_is_ended[once]",
+    ), (PATIENT,)),
+    Protection("one that stays stopped is done without", (PATIENT,), (
+        f"{APARTS}::test_a_command_that_stops_what_would_end_it_is_ended[once]",
+    ), (STAYS_STOPPED,)),
+    Protection("a keeper outlives the supervisor where it alone can end all", (
+        Change(KEEPER, "if settings[\"rooms\"]:\n        # Bubblewrap's", "if True:\n        # Bubblewrap's"),
+    ), (f"{APARTS}::test_it_does_not_outlive_a_killed_agent_by_that",), (STAYS_STOPPED,)),
     Protection("session of bubblewrap's starter", (OUTER_SESSION,), (
         f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
     ), (WRAPS_SESSION, FIRST_SESSION, COMMAND_SESSION)),

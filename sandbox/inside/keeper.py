@@ -25,6 +25,8 @@ from .namespaces import furnish, leave_others
 from .system_calls import SET_DEATH_SIGNAL, SET_SUBREAPER, in_memory, prctl
 
 KILLED = 128 + signal.SIGKILL
+PATIENCE = 20
+"""Looks at a command after which it is ended without its first process."""
 
 
 def keep(
@@ -32,8 +34,12 @@ def keep(
 ) -> None:
     """Runs the requested command to its end, and tells the channel. `streams` are its standard ones."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # Bubblewrap's own first process waits for whatever is left of the supervisor.
-    prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    if settings["rooms"]:
+        # Bubblewrap's own first process waits for whatever is left of the supervisor.
+        prctl(SET_DEATH_SIGNAL, signal.SIGKILL)
+    else:
+        # It alone can end a command that has stopped its first process; until then it is not to go.
+        os.setpgid(0, 0)
     failures, told = os.pipe()
     watch = _Watch(settings, request["limits"])
     try:
@@ -48,7 +54,10 @@ def keep(
     if first == 0:
         os.close(failures)
         channel.close()
-        _first(settings, request, streams, told)
+        try:
+            _first(settings, request, streams, told)
+        finally:
+            os._exit(KILLED)
     for stream in (told, *streams):
         os.close(stream)
 
@@ -67,11 +76,10 @@ class _Watch:
 
     def __init__(self, settings: dict[str, Any], limits: dict[str, Any]) -> None:
         self._rooms = settings["rooms"]
-        # A namespace ends with its first process; without one, the first process has to end the others.
-        self.order = signal.SIGKILL if self._rooms else signal.SIGTERM
         self._limits = limits
         self._disk = Disk(settings["writable"])
         self._memory = Memory(in_memory(settings["writable"]))
+        self._asked = 0
 
     def processes(self) -> list[int]:
         return usage.in_namespace() if self._rooms else usage.below(os.getpid())
@@ -83,6 +91,17 @@ class _Watch:
         over = usage.exceeded(self._limits, self.processes(), self._memory.unowned())
         return over or self._memory.exceeded() or self._disk.exceeded(disk_bytes)
 
+    def end(self, first: int) -> None:
+        """To be called until it has ended.
+
+        A namespace ends with its first process; without one, that has to end the others. A command can have
+        stopped it, and do so again and again: then it goes first, and the others are looked for.
+        """
+        self._asked += 1
+        asking = not self._rooms and self._asked <= PATIENCE
+        for order in (signal.SIGTERM, signal.SIGCONT) if asking else (signal.SIGKILL,):
+            os.kill(first, order)
+
 
 def _watched(first: int, watch: _Watch, channel: socket.socket) -> str:
     """Waits until the command has ended, by itself or by us; the limit that it was ended for."""
@@ -90,7 +109,7 @@ def _watched(first: int, watch: _Watch, channel: socket.socket) -> str:
     poll = select.poll()
     poll.register(ended, select.POLLIN)
     poll.register(channel, select.POLLIN)
-    exceeded = ""
+    exceeded, over = "", False
     while True:
         ready = dict(poll.poll(1000 * usage.INTERVAL))
         if ended in ready:
@@ -100,9 +119,11 @@ def _watched(first: int, watch: _Watch, channel: socket.socket) -> str:
                 _tell(channel, ports=ports.listening(watch.processes()))
                 continue
             poll.unregister(channel)
-            os.kill(first, watch.order)
-        elif not exceeded and (exceeded := watch.exceeded()):
-            os.kill(first, watch.order)
+            over = True
+        elif not over and (exceeded := watch.exceeded()):
+            over = True
+        if over:
+            watch.end(first)
 
 
 def _end_orphans() -> None:
@@ -121,6 +142,8 @@ def _first(settings: dict[str, Any], request: dict[str, Any], streams: list[int]
     """The first process of the namespace: everything else in it ends with it."""
     try:
         rooms = settings["rooms"]
+        # A command can send it this one: Python's own handler would let it end as if by itself.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
         # The order to end: not before there is somebody to end all of it.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
         # Without its keeper nobody would watch it.

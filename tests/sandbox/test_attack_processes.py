@@ -175,6 +175,26 @@ async def test_signals_to_everybody_end_nobody_elses(
     assert (await box.workspace.run(["echo", "on"])).output == "on\n"
 
 
+NOT_INTERRUPTED = "signal.signal(signal.SIGINT, signal.SIG_DFL)"
+
+
+@without_and_with
+async def test_no_process_ends_a_command_as_if_it_had_succeeded(
+    weaker: Weaker, open_sandbox: Opener, works: bool
+) -> None:
+    """Bare there is no process of Ostro's between that could be interrupted."""
+    if works:
+        weaker.without("keeper.py", NOT_INTERRUPTED)
+        weaker.without(
+            "keeper.py",
+            "        finally:\n            os._exit(KILLED)\n    for",
+            "        finally:\n            os._exit(0)\n    for",
+        )
+    box = await open_sandbox()
+    done = await box.workspace.run(["sh", "-c", "sh -c 'kill -INT $1' sh $PPID; sleep 0.5; exit 7"])
+    assert (done.exit_code == 0) is works
+
+
 OPENS = "import os; os.close(os.open('made', os.O_CREAT | os.O_WRONLY, 0o4755))"
 SET_USER_ID = {
     "chmod": "cp /usr/bin/id made && chmod 4755 made",
