@@ -43,7 +43,7 @@ def list_sessions(*, as_json: bool = False) -> int:
 
 def show_session(session: str, *, as_json: bool = False) -> int:
     """Prints the events of a session again. Raises WrongUsage where there is none of that name."""
-    printer, unknown = printer_for(as_json), 0
+    printer, unknown = printer_for(as_json, reasons=True), 0
     for record in read(find(session)):
         if record.get("kind") != "event":
             continue
