@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.config import settings_file
 from agent.ending import EnvironmentProblem
 from agent.events import Verify
 from sandbox import Completed, Workspace
@@ -29,7 +30,7 @@ class Check:
     completed: Completed
     report: TestReport
     explained: str | None
-    """Why the sandbox, and not the code, made it fail, with the flag that would allow it."""
+    """Why the sandbox or the user's own limit, and not the code, made it fail, and what would allow it."""
 
     @property
     def passed(self) -> bool:
@@ -68,7 +69,8 @@ async def check_command(
             await copy.discard()
     report = parse_report(completed.output, root=str(where.root), cwd=session.cwd)
     passed = completed.exit_code == 0
-    check = Check(command, completed, report, None if passed else session.sandbox.explain(completed))
+    explained = None if passed else _own_limit(session, completed) or session.sandbox.explain(completed)
+    check = Check(command, completed, report, explained)
     session.emit(
         Verify(
             command=command,
@@ -80,6 +82,18 @@ async def check_command(
         )
     )
     return check
+
+
+def _own_limit(session: Session, completed: Completed) -> str | None:
+    """Where the user's settings, and not Ostro's patience, stopped the command: whether it hangs, or only
+    takes its time, nobody can tell then."""
+    longest = session.sandbox.limits.longest_seconds
+    if not completed.timed_out or longest is None or longest >= SECONDS:
+        return None
+    return (
+        f"The command did not end within the {longest:g} s that limits.seconds in "
+        f"{settings_file('config.toml')} allows; raise that, or name a command that takes less."
+    )
 
 
 async def require_program(session: Session, command: list[str]) -> None:

@@ -49,6 +49,6 @@ async def broken_by(
 
 
 async def _parse(workspace: Workspace, source: bytes) -> SyntaxProblem | None:
-    answer = await asked(workspace, _PARSE, source)
-    problem = answer and answer.get("parsed")
+    answer = await asked(workspace, _PARSE, source) or {}
+    problem = answer.get("parsed")
     return SyntaxProblem(*problem) if problem else None
