@@ -20,6 +20,8 @@ TAIL = 3000
 """Characters of the command's output that are shown; its end says what failed."""
 SECONDS = 600.0
 SHELL_SYNTAX = set("|&;<>()$`*?~\n")
+STILL_IN_QUOTES = set("$`\\")
+"""What a shell acts on between double quotes; a backslash does not keep all of it from that."""
 
 
 @dataclass(frozen=True)
@@ -107,10 +109,34 @@ async def require_program(session: Session, command: list[str]) -> None:
 
 
 def split_command(text: str) -> list[str]:
-    """The words of `--verify CMD`; shell syntax goes through `sh -c`. ValueError: a quote is open."""
-    if SHELL_SYNTAX & set(text):
-        return ["sh", "-c", text]
-    return shlex.split(text)
+    """The words of `--verify CMD`; shell syntax outside of quotes goes through `sh -c`.
+
+    ValueError: a quote is open.
+    """
+    words = shlex.split(text)
+    return ["sh", "-c", text] if _needs_shell(text) else words
+
+
+def _needs_shell(text: str) -> bool:
+    """Whether a shell does more with it than to split it into words, as `shlex` does."""
+    quote, escaped = "", False
+    for character in text:
+        if escaped:
+            escaped = False
+            if character == "\n":  # a line that goes on, where shlex has a line feed
+                return True
+        elif quote:
+            if character == quote:
+                quote = ""
+            elif quote == '"' and character in STILL_IN_QUOTES:
+                return True
+        elif character in "'\"":
+            quote = character
+        elif character == "\\":
+            escaped = True
+        elif character in SHELL_SYNTAX:
+            return True
+    return False
 
 
 def tail(text: str, limit: int = TAIL) -> str:

@@ -96,7 +96,7 @@ def test_an_output_folder_that_cannot_be_made(git_repo: GitRepo, capfd: pytest.C
     code = headless(repo, [], as_json=True, output_dir=repo / "sums.py" / "out")
     out, err = capfd.readouterr()
 
-    assert code == 3 and "--output-dir" in err
+    assert code == 3 and f"{repo}/sums.py is a file; name a folder" in err and "--output-dir" in err
     assert [json.loads(line)["type"] for line in out.splitlines()] == ["end"]
 
 
