@@ -59,7 +59,7 @@ class Write(Tool[WriteArguments]):
         await ctx.workspace.write(path, after, expects=version(before))
         lines = content.count("\n") + (not content.endswith("\n"))
         what = "Created" if before is None else "Replaced"
-        text = f"{what} {path} ({lines} lines)."
+        text = f"{what} {path} ({lines} line{'' if lines == 1 else 's'})."
         data: dict[str, Any] = {"path": path, "created": before is None, "lines": lines}
         if gone:
             named = ", ".join(map(printable, gone[:MOST_NAMED]))

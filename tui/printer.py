@@ -79,7 +79,7 @@ class TextPrinter:
         for line in lines[:OUTPUT_LINES]:
             self._line(f"  {_cut(line, WIDTH)}", "dim" if event.ok else "red")
         if len(lines) > OUTPUT_LINES:
-            self._line(f"  … {len(lines) - OUTPUT_LINES} more lines", "dim")
+            self._line(f"  … {counted(len(lines) - OUTPUT_LINES, 'more line')}", "dim")
 
     def _show_approval(self, event: events.Approval) -> None:
         self._line(f"· {event.decision}: {one_line(event.what)}", "yellow")
@@ -128,7 +128,7 @@ class TextPrinter:
             for line in lines[:PATCH_LINES]:
                 self._line(line, _patch_style(line))
             if len(lines) > PATCH_LINES:
-                more = f"… and {len(lines) - PATCH_LINES} more lines"
+                more = f"… and {counted(len(lines) - PATCH_LINES, 'more line')}"
                 self._line(f"{more}; --json and --output-dir DIR give the whole patch", "dim")
         if event.verified and self._green:
             self._line("")

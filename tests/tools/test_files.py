@@ -118,7 +118,7 @@ async def test_write_creates_a_file_and_its_folders(open_context: OpenContext) -
 
     result = await call(ctx, "write", path="new/deep/a.py", content="x = 1\n")
 
-    assert result.ok and result.text == "Created new/deep/a.py (1 lines)."
+    assert result.ok and result.text == "Created new/deep/a.py (1 line)."
     assert await content(ctx, "new/deep/a.py") == b"x = 1\n"
 
 
