@@ -17,10 +17,11 @@ MOST_NAMED = 3
 def going_on(session: Session, ending: Ending, changed: Sequence[str]) -> str:
     """A sentence to follow the reason; "" where neither way leads anywhere.
 
-    Going on helps where time, steps or the user ended it. Undoing is named wherever Ostro or the model may
-    have changed something: what the command that fails writes by itself is no work of theirs.
+    Going on helps where time, steps or the user ended it, also where a conversation was left in order after a
+    turn that was interrupted. Undoing is named wherever Ostro or the model may have changed something: what
+    the command that fails writes by itself is no work of theirs.
     """
-    if isinstance(ending, Done) or not session.start_tree:
+    if not session.start_tree or (isinstance(ending, Done) and not session.unfinished):
         return ""
     cut_short = isinstance(ending, LimitReached | Interrupted)
     acted = bool(changed) and bool(session.history or session.written)

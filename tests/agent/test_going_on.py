@@ -127,7 +127,9 @@ async def test_nothing_of_a_turn_that_was_interrupted_is_committed_later(
         end = end_of(await drive(session, react))
 
     assert (end.outcome, end.commit, commits(repo)) == ("done", None, 1)
-    assert end.reason == "Not committed, because the last turn is unfinished: Interrupted."
+    assert end.reason == (
+        f"Not committed, because the last turn is unfinished: Interrupted. {ways(session.id, kind='')}"
+    )
 
 
 async def test_what_passed_before_an_interrupted_turn_does_not_verify_it(

@@ -326,6 +326,20 @@ def test_a_commit_is_told_with_the_report(
         assert err == "" and "Committed as " in out.splitlines()[-1]
 
 
+def test_a_recorded_run_is_shown_with_its_reason():
+    """A run has said it on standard error; of one that is shown again nothing else does."""
+    shown = {True: "", False: ""}
+    for reasons in shown:
+        stream = io.StringIO()
+        printer = TextPrinter(stream, colour=False, reasons=reasons)
+        printer.show(events.Start(session="s", repo="/r", version="1", sandbox={}))
+        printer.show(events.End(outcome="limit", verified=False, reason="It took too long.", exit_code=1))
+        shown[reasons] = stream.getvalue()
+
+    assert "too long" in shown[True] and "too long" not in shown[False]
+    assert shown[False].splitlines()[-1] == "limit, not verified: no file changed, 0 steps, 0.0 s."
+
+
 def test_a_refused_commit_is_no_contradiction():
     told: dict[str, Any] = {"outcome": "environment", "exit_code": 3, "reason": "Done, but not committed: x."}
     assert summary(events.End(verified=True, **told)).startswith("environment, though the command passes: ")
