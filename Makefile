@@ -9,6 +9,7 @@
 # PYTHON=python3.12        another interpreter, 3.11 or newer
 # TORCH="torch --index-url URL"  another build of torch (see README); a torch already in .venv is kept
 # SEED=n                   another defect for `make run`
+# TIME_LIMIT=s             seconds that `make run` has for the repair, loading the model not counted (600)
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -17,6 +18,7 @@ SHELL := /bin/bash
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 TORCH ?= torch==2.13.*
 SEED ?= 1
+TIME_LIMIT ?= 600
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
@@ -57,7 +59,7 @@ $(VENV)/.installed: pyproject.toml $(VENV)/.torch
 
 run: $(VENV)/.installed
 	@$(BIN)/ostro models pull qwen2.5-coder-1.5b
-	@$(BIN)/python -m bench.demo --seed $(SEED)
+	@$(BIN)/python -m bench.demo --seed $(SEED) --time-limit $(TIME_LIMIT)
 
 models: $(VENV)/.installed
 	@$(BIN)/ostro models pull qwen2.5-coder-0.5b

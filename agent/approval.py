@@ -95,6 +95,11 @@ class Approvals:
         self._emit(Approval(id=wish.call_id, what=wish.what, decision="allowed"))
         return None
 
+    @property
+    def waiting(self) -> bool:
+        """Whether a person is being asked."""
+        return bool(self._asked)
+
     def answer(self, call_id: str, allowed: bool) -> None:
         """A person's answer; one that nobody waits for any more is dropped."""
         asked = self._asked.get(call_id)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from agent.asking import brief
 from agent.ending import Done, Ending, EnvironmentProblem, Fault, Refused, Unsolved, no_space
 from agent.events import End, Warn
+from agent.going_on import going_on
 from sandbox import SandboxError, TooLong
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ async def end_of(session: Session, ending: Ending) -> End:
         ending, commit = await session.committing.finish(session, ending, changed)
     except Exception:
         ending = fault(session)
+    reason = " ".join(filter(None, [ending.reason, going_on(session, ending, changed)]))
     return End(
         outcome=ending.outcome,
-        reason=ending.reason,
+        reason=reason,
         verified=ending.verified,
         steps=session.tally.steps,
         seconds=session.seconds,

@@ -54,6 +54,8 @@ class Committing:
         """Commits the changed files where the run ended well; the ending that is to be told, and the id."""
         if self._author is None or not isinstance(ending, Done) or not changed:
             return ending, None
+        if session.unfinished:
+            return Done(f"Not committed, because the last turn is unfinished: {session.unfinished}"), None
         wanted = session.options.command or session.options.verify
         if wanted and not ending.verified:
             return Done("Not committed, because the command has not passed.", verified=ending.verified), None

@@ -78,8 +78,10 @@ class Fault(Ending):
 class Interrupted(Ending):
     outcome = "interrupted"
 
-    def __init__(self, reason: str = "Interrupted.", *, terminated: bool = False) -> None:
-        super().__init__(reason)
+    def __init__(
+        self, reason: str = "Interrupted.", *, terminated: bool = False, verified: bool | None = None
+    ) -> None:
+        super().__init__("Terminated by a signal." if terminated else reason, verified=verified)
         self.terminated = terminated
 
     @property

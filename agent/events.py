@@ -17,6 +17,9 @@ EXIT_CODES: dict[str, int] = {
 }  # fmt: skip
 
 
+Phase = Literal["verify", "localise", "search", "tools", "minimise"]
+
+
 class Event(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -49,7 +52,7 @@ class Model(Event):
 class Step(Event):
     type: Literal["step"] = "step"
     step: int
-    phase: Literal["verify", "localise", "search", "tools", "minimise"]
+    phase: Phase
 
 
 class EffortChange(Event):
@@ -114,6 +117,20 @@ class Candidate(Event):
     verdict: Literal["passed", "failed", "broken", "timeout"]
     passed: int | None = None
     failed: int | None = None
+
+
+class Progress(Event):
+    """How far a step is that has said nothing for a while."""
+
+    type: Literal["progress"] = "progress"
+    phase: Phase | Literal["starting", "loading"]
+    seconds: float
+    """Since the step, or the loading of the model, began."""
+    candidates: int
+    """Tried in this step."""
+    read: int
+    written: int
+    """Tokens, in this step."""
 
 
 class Verify(Event):
@@ -193,7 +210,8 @@ class End(Event):
 
 AnyEvent = Annotated[
     Start | Model | Step | EffortChange | Thinking | Text | ToolCallEvent | ToolOutput
-    | ToolResultEvent | Approval | Candidate | Verify | Checkpoint | UndoEvent | UsageEvent | Warn | End,
+    | ToolResultEvent | Approval | Candidate | Progress | Verify | Checkpoint | UndoEvent | UsageEvent | Warn
+    | End,
     Field(discriminator="type"),
 ]  # fmt: skip
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)

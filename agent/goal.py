@@ -105,7 +105,8 @@ class Goal:
         passed = check.report.passed or 0
         if passed >= max(1, before):
             return None
-        return f"only {passed} tests passed, where {max(1, before)} or more have to"
+        tests = "1 test" if passed == 1 else f"{passed} tests"
+        return f"only {tests} passed, where {max(1, before)} or more have to"
 
     async def _touched(self, changed: list[str]) -> list[str]:
         """Protected files, of those that changed, that differ from the start in what protects them."""

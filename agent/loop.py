@@ -170,6 +170,7 @@ async def _answer(session: Session, tools: Sequence[ToolSpec], effort: Effort) -
     text, thinking, calls, usage = "", "", [], None
     async with aclosing(session.engine.chat(request)) as deltas:
         async for delta in deltas:
+            session.heartbeat.hear(delta)
             match delta:
                 case TextDelta():
                     text += delta.text

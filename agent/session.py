@@ -14,7 +14,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from agent.approval import Approvals
 from agent.chat_engine import ChatEngine, OpenEngine
@@ -25,7 +25,8 @@ from agent.connections import Connections
 from agent.context import Context
 from agent.effort import Signals
 from agent.ending import Done, Ending, EnvironmentProblem, Interrupted, LimitReached
-from agent.events import AnyEvent, Checkpoint, Model, Start, Step, UsageEvent, Warn
+from agent.events import AnyEvent, Checkpoint, Model, Phase, Start, Step, UsageEvent, Warn
+from agent.heartbeat import Heartbeat
 from agent.identity import Identity
 from agent.journal import Journal
 from agent.left_behind import LeftBehind
@@ -34,15 +35,14 @@ from agent.resume import Resumed, close_open_calls
 from agent.rules import Rule
 from agent.secrets import masked
 from agent.tally import Level, Tally
+from agent.time_limit import TimeLimit
 from agent.timeline import Timeline
-from agent.undo import redo, told, undo
+from agent.undo import move
 from agent.version import version
 from engine.errors import ContextOverflow, EngineError
 from engine.request import Effort, Message, Usage
 from sandbox import Sandbox, SandboxError
 from tools import OutputStore
-
-Phase = Literal["verify", "localise", "search", "tools", "minimise"]
 
 
 class Session:
@@ -83,9 +83,10 @@ class Session:
         """The tree at the last checkpoint."""
         self.timeline = resumed.timeline if resumed else Timeline()
         self.verified: bool | None = None
-        """What the last run of the command that must pass said; None where it has not run."""
-        self.deadline: float | None = None
-        """On the clock of `time.monotonic`; None without a time limit."""
+        """What the command that must pass said last; None where it has not run since the turn began."""
+        self.unfinished = ""
+        """Of a conversation: why the last turn did not come to its end."""
+        self.heartbeat = Heartbeat(self)
         self.written: dict[str, bytes] = {}
         """Files as Ostro itself left them last; what differs from it by now is the user's."""
         self.reached = False
@@ -102,6 +103,7 @@ class Session:
         self._engine: ChatEngine | None = None
         self._events: asyncio.Queue[Any] = asyncio.Queue()
         self._started = time.monotonic()
+        self._time_limit = TimeLimit(options.time_limit, lambda: self._end_by(self._out_of_time()))
         self._body: asyncio.Task[None] | None = None
         self._turn: asyncio.Task[None] | None = None
         self._why: Ending | None = None
@@ -120,7 +122,8 @@ class Session:
     @property
     def working(self) -> bool:
         """Whether a turn is running; a session that waits for a message is not."""
-        return self._turn is not None or bool(self.inbox or self.moves)
+        turn = self._turn is not None and not self._turn.done()
+        return turn or bool(self.inbox or self.moves)
 
     async def run(self) -> AsyncGenerator[AnyEvent, None]:
         """Every event of the run, the last one `end`. To be called once."""
@@ -142,9 +145,11 @@ class Session:
                 if self._turn:
                     self._turn.cancel()
             case Interrupt():
-                self._end_by(Interrupted(f"`ostro {self.options.kind} --resume {self.id}` goes on."))
+                self._end_by(Interrupted(verified=self.verified))
             case Stop(terminated=True):
-                self._end_by(Interrupted("Terminated by a signal.", terminated=True))
+                self._end_by(Interrupted(terminated=True, verified=self.verified))
+            case Stop() if self.working or self.options.kind != "session":
+                self._end_by(Interrupted("Left while a turn was running.", verified=self.verified))
             case Stop():
                 self._end_by(Done(verified=self.verified))
             case Undo() | Redo() if self.options.kind == "session" and self._turn is None:
@@ -170,7 +175,11 @@ class Session:
         if self._engine is None:
             ref = self.options.model
             self.emit(Model(ref=ref, family="", context=0, state="loading"))
-            self._engine = await self._open_engine()
+            self._time_limit.stand_still()
+            try:
+                self._engine = await self._open_engine()
+            finally:
+                self._time_limit.go_on()
             can = self._engine.capabilities
             self.emit(Model(ref=ref, family=can.family, context=can.context, state="ready"))
         return self._engine
@@ -186,6 +195,7 @@ class Session:
     def emit(self, event: AnyEvent) -> None:
         """Stamps the event, writes it to the journal and hands it to the face."""
         stamped = event.model_copy(update={"t": self.seconds})
+        self.heartbeat.note(stamped)
         self.journal.append_event(stamped)
         self._events.put_nowait(stamped)
 
@@ -199,7 +209,8 @@ class Session:
         self.check()
         if self.tally.steps - self._steps_before >= self.options.max_steps:
             raise LimitReached(
-                f"The limit of {self.options.max_steps} steps was reached.", verified=self.verified
+                f"The limit of {_steps(self.options.max_steps)} was reached; --max-steps sets it.",
+                verified=self.verified,
             )
         return Step(step=self.tally.step(effort), phase=phase)
 
@@ -215,7 +226,7 @@ class Session:
         """Raises what ends the run, where something does: an interrupt or the time limit."""
         if self._why:
             raise self._why
-        if self.deadline is not None and time.monotonic() >= self.deadline:
+        if self._time_limit.used_up:
             raise self._out_of_time()
 
     def wrote(self, path: str, content: bytes) -> None:
@@ -241,25 +252,6 @@ class Session:
                 self.emit(Checkpoint(step=point.step, tree=point.tree, label=point.label))
         return tree
 
-    async def _undo(self, command: Undo | Redo) -> None:
-        """Goes one way back or forth, and tells the model; what stands against it is a warning."""
-        try:
-            if isinstance(command, Undo):
-                step, force = command.step, command.force
-                moved = await undo(self.workspace, self.journal, self.timeline, step=step, force=force)
-            else:
-                moved = await redo(self.workspace, self.journal, self.timeline, force=command.force)
-        except Ending as ending:
-            self.emit(Warn(text=ending.reason))
-            return
-        self.last_tree = moved.move.to.tree
-        self.emit(moved.event)
-        for note in moved.notes:
-            self.emit(Warn(text=note))
-        if self.history:
-            self.add(Message(role="user", content=told([moved.move], moved.files)))
-        self.timeline.untold.clear()
-
     # The run itself.
 
     async def _work(self) -> None:
@@ -279,10 +271,7 @@ class Session:
 
     async def _ending(self) -> Ending:
         """Runs the body to its end, however it ends."""
-        timer = None
-        if (limit := self.options.time_limit) is not None:
-            self.deadline = self._started + limit
-            timer = asyncio.get_running_loop().call_later(limit, lambda: self._end_by(self._out_of_time()))
+        self._time_limit.go_on()
         self._body = asyncio.create_task(self._drive())
         if self._why:
             self._body.cancel()
@@ -302,9 +291,8 @@ class Session:
         except Exception:
             return fault(self)
         finally:
-            if timer:
-                timer.cancel()
             await _cancelled(self._body)
+            self._time_limit.stand_still()
         return Done(verified=self.verified)
 
     async def _drive(self) -> None:
@@ -342,7 +330,8 @@ class Session:
         else:
             from agent.loop import turn as work
 
-        async with contextlib.aclosing(cast(AsyncGenerator[AnyEvent, None], work(self))) as events:
+        stream = cast(AsyncGenerator[AnyEvent, None], work(self))
+        async with self.heartbeat.beating(), contextlib.aclosing(stream) as events:
             async for event in events:
                 self.emit(event)
 
@@ -351,13 +340,14 @@ class Session:
         while True:
             while not self.inbox:
                 if self.moves:
-                    await self._undo(self.moves[0])
+                    await move(self, self.moves[0])
                     self.moves.popleft()  # only now: until then the session works
                     continue
                 self._message_came.clear()
                 await self._message_came.wait()
             self.signals = Signals()
             self._steps_before = self.tally.steps
+            self.verified, self.unfinished = None, ""
             self._turn = asyncio.create_task(self._relay())
             try:
                 await self._turn
@@ -366,13 +356,13 @@ class Session:
                 if self._why:
                     raise
                 close_open_calls(self, "The user interrupted it.")
-                self.emit(Warn(text="Interrupted."))
-            except Ending as ending:
-                self.emit(Warn(text=ending.reason))
-            except EngineError as error:
-                self.emit(Warn(text=str(error)))
+                self.unfinished = "Interrupted."
+            except (Ending, EngineError) as problem:
+                self.unfinished = str(problem)
             finally:
                 self._turn = None
+            if self.unfinished:
+                self.emit(Warn(text=self.unfinished))
 
     def _end_by(self, ending: Ending) -> None:
         """Ends the run from outside; the first reason stands."""
@@ -382,8 +372,13 @@ class Session:
 
     def _out_of_time(self) -> LimitReached:
         return LimitReached(
-            f"The time limit of {self.options.time_limit:g} s was reached.", verified=self.verified
+            f"The time limit of {self.options.time_limit:g} s was reached; --time-limit sets it.",
+            verified=self.verified,
         )
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
 
 
 def _inside(root: Path, folder: Path) -> str:

@@ -119,6 +119,11 @@ class Timeline:
         if self.pending:
             return self.pending.to if self.pending.kind == "undo" else self.at
         before = self.points[self.at.step].before
+        if len(self.points) == 1:
+            raise WrongUsage(
+                "This session changed no file, so there is nothing to undo. "
+                "`ostro sessions list` names earlier ones, for `ostro undo SESSION`."
+            )
         if before is None:
             raise WrongUsage(
                 "Nothing is left to undo: the files are as they were when the session started. "

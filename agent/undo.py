@@ -9,17 +9,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from agent.ending import EnvironmentProblem, Unsolved, WrongUsage
-from agent.events import UndoEvent
+from agent.commands import Redo, Undo
+from agent.ending import Ending, EnvironmentProblem, Unsolved, WrongUsage
+from agent.events import UndoEvent, Warn
 from agent.journal import Journal, Record, find, read, repository_lock, sessions_folder, understood
 from agent.listing import listed
 from agent.options import RunOptions
 from agent.prompts import prompt
 from agent.timeline import Move, Point, Timeline
+from engine.request import Message
 from sandbox import ChangedMeanwhile, Sandbox, SandboxError, SnapshotMissing, Workspace, find_repository
+
+if TYPE_CHECKING:
+    from agent.session import Session
 
 MOST_NAMED = 10
 _GITS_OWN = "/.git/index"
@@ -58,6 +64,26 @@ async def undo(
 async def redo(workspace: Workspace, journal: Journal, timeline: Timeline, *, force: bool = False) -> Moved:
     """Brings back what the last undo overwrote. Raises as `undo` does."""
     return await _move(workspace, journal, timeline, "redo", timeline.redo_target(), force)
+
+
+async def move(session: Session, command: Undo | Redo) -> None:
+    """Between two turns: goes one way, and tells the model; what stands against it is a warning."""
+    place = session.workspace, session.journal, session.timeline
+    try:
+        if isinstance(command, Undo):
+            moved = await undo(*place, step=command.step, force=command.force)
+        else:
+            moved = await redo(*place, force=command.force)
+    except Ending as ending:
+        session.emit(Warn(text=ending.reason))
+        return
+    session.last_tree, session.verified = moved.move.to.tree, None
+    session.emit(moved.event)
+    for note in moved.notes:
+        session.emit(Warn(text=note))
+    if session.history:
+        session.add(Message(role="user", content=told([moved.move], moved.files)))
+    session.timeline.untold.clear()
 
 
 def told(moves: list[Move], files: list[str] | None = None) -> str:

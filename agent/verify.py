@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agent.config import settings_file
 from agent.ending import EnvironmentProblem
 from agent.events import Verify
 from sandbox import Completed, Workspace
@@ -19,6 +20,8 @@ TAIL = 3000
 """Characters of the command's output that are shown; its end says what failed."""
 SECONDS = 600.0
 SHELL_SYNTAX = set("|&;<>()$`*?~\n")
+STILL_IN_QUOTES = set("$`\\")
+"""What a shell acts on between double quotes; a backslash does not keep all of it from that."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,7 @@ class Check:
     completed: Completed
     report: TestReport
     explained: str | None
-    """Why the sandbox, and not the code, made it fail, with the flag that would allow it."""
+    """Why the sandbox or the user's own limit, and not the code, made it fail, and what would allow it."""
 
     @property
     def passed(self) -> bool:
@@ -68,7 +71,8 @@ async def check_command(
             await copy.discard()
     report = parse_report(completed.output, root=str(where.root), cwd=session.cwd)
     passed = completed.exit_code == 0
-    check = Check(command, completed, report, None if passed else session.sandbox.explain(completed))
+    explained = None if passed else _own_limit(session, completed) or session.sandbox.explain(completed)
+    check = Check(command, completed, report, explained)
     session.emit(
         Verify(
             command=command,
@@ -82,6 +86,18 @@ async def check_command(
     return check
 
 
+def _own_limit(session: Session, completed: Completed) -> str | None:
+    """Where the user's settings, and not Ostro's patience, stopped the command: whether it hangs, or only
+    takes its time, nobody can tell then."""
+    longest = session.sandbox.limits.longest_seconds
+    if not completed.timed_out or longest is None or longest >= SECONDS:
+        return None
+    return (
+        f"The command did not end within the {longest:g} s that limits.seconds in "
+        f"{settings_file('config.toml')} allows; raise that, or name a command that takes less."
+    )
+
+
 async def require_program(session: Session, command: list[str]) -> None:
     """Raises EnvironmentProblem where the command's program is not there, before any work is done."""
     look = ["sh", "-c", 'command -v -- "$1" >/dev/null', "sh", command[0]]
@@ -93,10 +109,34 @@ async def require_program(session: Session, command: list[str]) -> None:
 
 
 def split_command(text: str) -> list[str]:
-    """The words of `--verify CMD`; shell syntax goes through `sh -c`. ValueError: a quote is open."""
-    if SHELL_SYNTAX & set(text):
-        return ["sh", "-c", text]
-    return shlex.split(text)
+    """The words of `--verify CMD`; shell syntax outside of quotes goes through `sh -c`.
+
+    ValueError: a quote is open.
+    """
+    words = shlex.split(text)
+    return ["sh", "-c", text] if _needs_shell(text) else words
+
+
+def _needs_shell(text: str) -> bool:
+    """Whether a shell does more with it than to split it into words, as `shlex` does."""
+    quote, escaped = "", False
+    for character in text:
+        if escaped:
+            escaped = False
+            if character == "\n":  # a line that goes on, where shlex has a line feed
+                return True
+        elif quote:
+            if character == quote:
+                quote = ""
+            elif quote == '"' and character in STILL_IN_QUOTES:
+                return True
+        elif character in "'\"":
+            quote = character
+        elif character == "\\":
+            escaped = True
+        elif character in SHELL_SYNTAX:
+            return True
+    return False
 
 
 def tail(text: str, limit: int = TAIL) -> str:

@@ -15,6 +15,8 @@ from bench.suite import environment, run_group
 
 GRACE = 60.0
 """Seconds past its limit before an agent that does not stop is killed."""
+LOADING = 300.0
+"""Seconds more for Ostro, whose limit stands still while it loads the model, which the first task has to."""
 PROMPT = (
     "The command `{command}` fails: one line of the source code holds a bug. "
     "Find it and correct it, so that the command passes. Change no test."
@@ -44,7 +46,7 @@ def ostro(repo: Path, command: Sequence[str], model: str | None, seconds: float,
             "--time-limit", f"{seconds:g}", "--", *command]  # fmt: skip
     began = time.monotonic()
     # From the checkout, `-m ostro` finds it whether it is installed or not.
-    exit_code, output = run_group(argv, OSTRO, seconds + GRACE, environment())
+    exit_code, output = run_group(argv, OSTRO, seconds + LOADING + GRACE, environment())
     attempt = Attempt(seconds=time.monotonic() - began, exit_code=exit_code)
     log.write_text(output)
     events = list(_events(output))

@@ -7,6 +7,7 @@ with its own test suite; all of it stays in the user's cache, so that a second r
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -24,7 +26,8 @@ from bench.projects import FetchFailed, Project
 from bench.subjects import make_repository, subjects
 from bench.suite import environment, run_suite
 
-TIME_LIMIT = 240
+TIME_LIMIT = 600.0
+"""Seconds, in which each rung of `ostro fix` has what it has without a limit; loading does not count."""
 SHOWN = 5
 
 
@@ -33,10 +36,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.demo", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="picks the project and the line (default: 1)")
     parser.add_argument("--model", help="model reference (default: the embedded model)")
+    parser.add_argument(
+        "--time-limit", type=float, default=TIME_LIMIT, help=f"seconds (default: {TIME_LIMIT:g})"
+    )
     options = parser.parse_args()
     try:
         project, task, folder = _prepare(options.seed)
-        return _repair(project, task, folder, options.model)
+        return _repair(project, task, folder, options)
     except (FetchFailed, RuntimeError) as problem:
         print(problem, file=sys.stderr)
         return 1
@@ -57,7 +63,7 @@ def _prepare(seed: int) -> tuple[Project, Task, Path]:
     return subject.project, task, into / task.id
 
 
-def _repair(project: Project, task: Task, folder: Path, model: str | None) -> int:
+def _repair(project: Project, task: Task, folder: Path, options: argparse.Namespace) -> int:
     broken = judge_of(folder)
     with tempfile.TemporaryDirectory(prefix="ostro-demo-") as scratch:
         repo = Path(scratch) / project.name
@@ -69,22 +75,49 @@ def _repair(project: Project, task: Task, folder: Path, model: str | None) -> in
             print(f"    {node_id}")
         if len(task.failing) > SHOWN:
             print(f"    and {len(task.failing) - SHOWN} more")
-        chosen = ["--model", model] if model else []
-        ostro = ["fix", "--repo", str(repo), *chosen, "--time-limit", str(TIME_LIMIT), "--", *task.command]
+        chosen = ["--model", options.model] if options.model else []
+        limit = ["--time-limit", f"{options.time_limit:g}"]
+        into = ["--output-dir", str(Path(scratch) / "out")]
+        ostro = ["fix", "--repo", str(repo), *chosen, *limit, *into, "--", *task.command]
         _say(f"ostro {shlex.join(ostro)}")
         done = subprocess.run([sys.executable, "-m", "ostro", *ostro], cwd=OSTRO, env=environment())
         if done.returncode == 130:
             return 130
-        problem = _problem(task, broken, repo, done.returncode)
+        end = _end(Path(scratch) / "out" / "result.json")
+        problem = not_repaired(end, done.returncode, options) or _wrongly(task, broken, repo)
         _reveal(task, broken, repo)
         _say(problem or f"Repaired: {command} passes, all {task.passed} tests of {project.name}")
         return 1 if problem else 0
 
 
-def _problem(task: Task, broken: Path, repo: Path, exit_code: int) -> str | None:
+def _end(result: Path) -> dict[str, Any]:
+    """What `ostro fix` said at its end; nothing where it did not come to that."""
+    try:
+        return json.loads(result.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def not_repaired(end: dict[str, Any], exit_code: int, options: argparse.Namespace) -> str | None:
+    """Why Ostro itself does not call it repaired, and what to do; None where it does."""
+    if not exit_code:
+        return None
+    outcome, other = end.get("outcome"), f"`make run SEED={options.seed + 1}` breaks another line."
+    if outcome == "limit":
+        more = f"`make run SEED={options.seed} TIME_LIMIT={2 * options.time_limit:g}` gives it more"
+        return (
+            f"Not repaired in the {options.time_limit:g} s that it had, loading the model not counted. "
+            f"{more}; {other}"
+        )
+    if outcome == "unsolved":
+        return f"Not repaired: Ostro tried all it knows, and gave up. {other}"
+    if outcome == "environment":
+        return "Not repaired: something is missing on this machine, see above; `ostro doctor` looks at it."
+    return f"Not repaired: ostro fix ended with exit code {exit_code}, see above."
+
+
+def _wrongly(task: Task, broken: Path, repo: Path) -> str | None:
     """Why this is no repair, as one sentence; Ostro's own word for it is not enough."""
-    if exit_code:
-        return f"Not repaired: ostro fix ended with exit code {exit_code}. Another seed breaks another line."
     changed = changed_files(broken, repo)
     if changed != [task.file]:
         return (

@@ -140,6 +140,11 @@ class Sandbox:
             await self._room.network.close()
 
     @property
+    def limits(self) -> Limits:
+        """Those that it was opened with."""
+        return self._room.limits
+
+    @property
     def repositories(self) -> list[str]:
         """The git folders that were in the workspace when it was opened, relative to it."""
         return [place.path for place in self._room.guarded]

@@ -1,18 +1,12 @@
-"""The syntax gate: an edit must not turn a Python file that parses into one that does not.
-
-The user's own `python` parses, inside the sandbox, so that its version decides what is valid.
-"""
+"""The syntax gate: an edit must not turn a Python file that parses into one that does not."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from sandbox import Workspace
-from sandbox.toolchain import own_python
+from tools.users_python import SUFFIXES, asked
 
-_SUFFIXES = (".py", ".pyi")
-_SECONDS = 20.0
 _PARSE = """
 import json, sys
 try:
@@ -46,7 +40,7 @@ async def broken_by(
     `before` is what stands there now, None for a new file. A file that did not parse before may stay
     so, and where no Python answers, nothing is held against the change.
     """
-    if not path.endswith(_SUFFIXES):
+    if not path.endswith(SUFFIXES):
         return None
     problem = await _parse(workspace, after)
     if problem is None or before is None:
@@ -55,14 +49,6 @@ async def broken_by(
 
 
 async def _parse(workspace: Workspace, source: bytes) -> SyntaxProblem | None:
-    """By the user's Python, and by our own only where theirs gives no answer."""
-    for program in ("python", "python3", str(own_python())):
-        done = await workspace.run(
-            [program, "-I", "-S", "-W", "ignore", "-c", _PARSE], stdin=source, seconds=_SECONDS
-        )
-        try:
-            answer = json.loads(done.output)["parsed"]
-        except (ValueError, KeyError, TypeError):
-            continue
-        return None if answer is None else SyntaxProblem(*answer)
-    return None
+    answer = await asked(workspace, _PARSE, source) or {}
+    problem = answer.get("parsed")
+    return SyntaxProblem(*problem) if problem else None

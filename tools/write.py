@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from pydantic import Field
 
 from sandbox import version
 from tools.base import Arguments, Tool, ToolContext, ToolResult, failure
-from tools.plain_text import plain
+from tools.definitions import lost
+from tools.plain_text import plain, printable
 from tools.source_text import NEW_FILE, NotText, Unencodable, decode
 from tools.syntax import broken_by
+
+MOST_NAMED = 20
+"""Definitions that are gone, in the answer."""
 
 
 class WriteArguments(Arguments):
@@ -51,11 +55,15 @@ class Write(Tool[WriteArguments]):
                 syntax_error=problem.message,
                 line=problem.line,
             )
+        gone = await lost(ctx.workspace, path, before, after) if before else []
         await ctx.workspace.write(path, after, expects=version(before))
         lines = content.count("\n") + (not content.endswith("\n"))
         what = "Created" if before is None else "Replaced"
-        return ToolResult(
-            ok=True,
-            text=f"{what} {path} ({lines} lines).",
-            data={"path": path, "created": before is None, "lines": lines},
-        )
+        text = f"{what} {path} ({lines} line{'' if lines == 1 else 's'})."
+        data: dict[str, Any] = {"path": path, "created": before is None, "lines": lines}
+        if gone:
+            named = ", ".join(map(printable, gone[:MOST_NAMED]))
+            more = f" and {len(gone) - MOST_NAMED} more" if len(gone) > MOST_NAMED else ""
+            text += f" It no longer defines {named}{more}. If that was not meant, put them back."
+            data["gone"] = gone
+        return ToolResult(ok=True, text=text, data=data)

@@ -6,7 +6,7 @@ import shlex
 
 from agent import events
 from tools.plain_text import plain
-from tui.printer import OUTPUT_LINES, arguments_line, one_line, sandbox_lines, undo_line
+from tui.printer import OUTPUT_LINES, arguments_line, counted, one_line, sandbox_lines, undo_line
 
 
 def block_for(event: events.AnyEvent) -> tuple[str, str] | None:
@@ -44,5 +44,5 @@ def _first_lines(text: str) -> str:
     lines = plain(text).splitlines()
     shown = [f"  {line}" for line in lines[:OUTPUT_LINES]]
     if len(lines) > OUTPUT_LINES:
-        shown.append(f"  … {len(lines) - OUTPUT_LINES} more lines")
+        shown.append(f"  … {counted(len(lines) - OUTPUT_LINES, 'more line')}")
     return "\n".join(shown)

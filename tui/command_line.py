@@ -7,6 +7,7 @@ torch nor textual.
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -150,7 +151,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
     add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
     add("--commit", action="store_true", help="commit what it changed, once it is done")
-    add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
+    add("--seed", metavar="N", type=_seed, help="seed of everything that is drawn at random")
     add("--allow-network", metavar="HOST[:PORT]", type=_host, action="append", help=ALLOW_NETWORK)
     add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox; never resumed")
 
@@ -183,9 +184,7 @@ def _models(commands: Any) -> None:
     convert = verbs.add_parser("convert", help="pack a model's experts, so that they need not fit in memory")
     convert.add_argument("ref", metavar="REF", help="a model folder or a GGUF file")
     convert.add_argument("target", metavar="TARGET", nargs="?", type=_folder, help="default: beside it")
-    convert.add_argument(
-        "--bits", type=int, choices=(4, 8, 16), default=4, help="of each weight (default: 4)"
-    )
+    convert.add_argument("--bits", type=_bits, default=4, help="of each weight: 4, 8 or 16 (default: 4)")
     models.set_defaults(handler=_models_command)
 
 
@@ -392,6 +391,18 @@ def _whole(text: str) -> int:
 def _step(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not the number of a checkpoint")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not re.fullmatch(r"-?[0-9]{1,18}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at most 18 digits")
+    return int(text)
+
+
+def _bits(text: str) -> int:
+    if text not in ("4", "8", "16"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not 4, 8 or 16")
     return int(text)
 
 

@@ -32,13 +32,15 @@ class Finding:
     detail: str
     needed: bool = True
     """Whether a run ends with exit code 3 without it."""
+    broken: bool = False
+    """It is there, and cannot be used."""
     enforced: tuple[str, ...] = ()
     not_enforced: tuple[str, ...] = ()
     """Of the sandbox, in plain words."""
 
 
 def doctor(*, as_json: bool = False) -> int:
-    """Prints what was found; 3 where something that is needed is missing."""
+    """Prints what was found; 3 where something that is needed is missing or broken."""
     # A sandbox over another folder takes all of PATH for the user's own.
     os.environ["PATH"] = _path_outside_the_repository()
     findings = [_python(), _git(), _settings(), asyncio.run(_sandbox()), _model(), *_engines()]
@@ -46,13 +48,20 @@ def doctor(*, as_json: bool = False) -> int:
         print(json.dumps([asdict(finding) for finding in findings]))
     else:
         for finding in findings:
-            mark = "ok     " if finding.ok else "missing" if finding.needed else "-      "
-            say(f"{mark}  {finding.name:<16}{one_line(finding.detail, 2000)}")
+            say(f"{_mark(finding):<7}  {finding.name:<16}{one_line(finding.detail, 2000)}")
             for words in finding.enforced:
                 say(f"           + {words}")
             for words in finding.not_enforced:
                 say(f"           - not enforced: {words}")
     return 0 if all(finding.ok or not finding.needed for finding in findings) else 3
+
+
+def _mark(finding: Finding) -> str:
+    if finding.ok:
+        return "ok"
+    if finding.broken:
+        return "broken"
+    return "missing" if finding.needed else "-"
 
 
 def _python() -> Finding:
@@ -76,7 +85,7 @@ def _settings() -> Finding:
         load(root)
         there = settings_file("config.toml", root)
     except EnvironmentProblem as problem:
-        return Finding("settings", False, problem.reason)
+        return Finding("settings", False, problem.reason, broken=True)
     return Finding("settings", True, f"{there}{'' if there.exists() else ' (none, so the defaults)'}")
 
 
@@ -129,7 +138,7 @@ def _engines() -> list[Finding]:
         try:
             running = _answers(meeting(resolve(name)).socket)
         except EngineError as problem:
-            findings.append(Finding("engine process", False, str(problem)))
+            findings.append(Finding("engine process", False, str(problem), broken=True))
             continue
         state = "has it loaded" if running else "not running (it starts when it is needed)"
         findings.append(Finding("engine process", running, f"{name}: {state}", needed=False))

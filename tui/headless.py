@@ -21,7 +21,7 @@ from agent.session import Session
 from tools.plain_text import json_escaped
 from tui.fault import fault
 from tui.output_folder import OutputFolder
-from tui.printer import SAID_ON_STDERR, TextPrinter
+from tui.printer import TextPrinter
 from tui.standard_output import complain, let_go, unwritable
 
 
@@ -47,12 +47,13 @@ def json_line(event: AnyEvent) -> bytes:
     return json_escaped(text).encode("utf-8", "backslashreplace") + b"\n"
 
 
-def printer_for(as_json: bool) -> Printer:
+def printer_for(as_json: bool, *, reasons: bool = False) -> Printer:
+    """`reasons`: as `TextPrinter` has it."""
     if as_json:
         return JsonPrinter(sys.stdout.fileno())
     with contextlib.suppress(AttributeError):
         sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    return TextPrinter(sys.stdout)
+    return TextPrinter(sys.stdout, reasons=reasons)
 
 
 def run_headless(
@@ -114,8 +115,7 @@ class Headless:
             told = {"outcome": why.outcome, "reason": why.reason, "exit_code": why.exit_code}
             self._end = self._end.model_copy(update=told)
         self._write_folder(self._end)
-        as_json = isinstance(self._printer, JsonPrinter)
-        if self._end.reason and (as_json or self._end.outcome in SAID_ON_STDERR):
+        if self._end.reason and self._end.outcome != "done":
             complain(f"ostro: {self._end.reason}")
         return self._end.exit_code
 

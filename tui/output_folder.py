@@ -37,8 +37,7 @@ class OutputFolder:
                 folder._write(".gitignore", b"*\n")
             return folder
         except OSError as error:
-            why = "it is a link: name the folder itself" if os.path.islink(path) else error.strerror
-            raise EnvironmentProblem(f"--output-dir {path} cannot be made ({why}).") from error
+            raise EnvironmentProblem(f"--output-dir {path} cannot be made: {_why(path, error)}.") from error
 
     def write(self, files: dict[str, bytes]) -> str | None:
         """Writes them all. A sentence where that failed, or where the folder lies elsewhere by now."""
@@ -73,3 +72,16 @@ class OutputFolder:
             return os.path.samestat(os.fstat(self._fd), os.lstat(self.path))
         except OSError:
             return False
+
+
+def _why(path: Path, error: OSError) -> str:
+    """What is wrong with it, and what to do."""
+    if os.path.islink(path):
+        return "it is a link; name the folder itself"
+    for place in (path, *path.parents):
+        if os.path.lexists(place):
+            if os.path.isdir(place):
+                break
+            what = "it" if place == path else str(place)
+            return f"{what} is a file; name a folder, or one that is not there yet"
+    return f"{error.strerror}; name a folder in which you may write"

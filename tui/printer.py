@@ -14,8 +14,6 @@ WIDTH = 110
 OUTPUT_LINES = 12
 PATCH_LINES = 400
 """Lines of one tool result that are shown; the journal and the model have it in full."""
-SAID_ON_STDERR = ("usage", "environment", "refused", "fault")
-"""Outcomes whose reason is an error message, and so no part of the report."""
 STRONGEST = "A"
 """Of the sandbox's tiers (docs/sandbox.md)."""
 STYLES = {"dim": "2", "bold": "1", "red": "31", "green": "32", "yellow": "33", "cyan": "36"}
@@ -29,8 +27,10 @@ def wants_colour(stream: TextIO) -> bool:
 class TextPrinter:
     """Writes to `stream` what a reader wants to see of each event; unknown types are passed over."""
 
-    def __init__(self, stream: TextIO, *, colour: bool | None = None) -> None:
+    def __init__(self, stream: TextIO, *, colour: bool | None = None, reasons: bool = False) -> None:
+        """`reasons`: also of what a run says on standard error, where it ended before its time."""
         self._stream = stream
+        self._reasons = reasons
         self._colour = wants_colour(stream) if colour is None else colour
         self._started = False
         self._streaming = ""
@@ -79,7 +79,7 @@ class TextPrinter:
         for line in lines[:OUTPUT_LINES]:
             self._line(f"  {_cut(line, WIDTH)}", "dim" if event.ok else "red")
         if len(lines) > OUTPUT_LINES:
-            self._line(f"  … {len(lines) - OUTPUT_LINES} more lines", "dim")
+            self._line(f"  … {counted(len(lines) - OUTPUT_LINES, 'more line')}", "dim")
 
     def _show_approval(self, event: events.Approval) -> None:
         self._line(f"· {event.decision}: {one_line(event.what)}", "yellow")
@@ -90,6 +90,9 @@ class TextPrinter:
         change = " ⇒ ".join(differing(event.before, event.after, 40))
         place = f"{one_line(event.file, 1000)}:{event.line}"
         self._line(f"  #{event.n} {place} {event.verdict}{counts}  {change}", style)
+
+    def _show_progress(self, event: events.Progress) -> None:
+        self._line(f"  … {progress_line(event)}", "dim")
 
     def _show_verify(self, event: events.Verify) -> None:
         command = one_line(shlex.join(event.command), 70)
@@ -125,13 +128,14 @@ class TextPrinter:
             for line in lines[:PATCH_LINES]:
                 self._line(line, _patch_style(line))
             if len(lines) > PATCH_LINES:
-                more = f"… and {len(lines) - PATCH_LINES} more lines"
+                more = f"… and {counted(len(lines) - PATCH_LINES, 'more line')}"
                 self._line(f"{more}; --json and --output-dir DIR give the whole patch", "dim")
         if event.verified and self._green:
             self._line("")
             self._line(f"✓ {one_line(shlex.join(self._green.command))} passes", "green")
         self._line("")
-        self._line(summary(event), "green" if event.exit_code == 0 else "red")
+        reason = f" {event.reason}" if event.reason and (self._reasons or event.outcome == "done") else ""
+        self._line(summary(event) + reason, "green" if event.exit_code == 0 else "red")
 
     def _stream_text(self, event: events.Text | events.Thinking) -> None:
         if self._streaming != event.type:
@@ -172,6 +176,18 @@ def sandbox_lines(sandbox: dict[str, Any]) -> list[str]:
     ]
 
 
+def progress_line(event: events.Progress) -> str:
+    """How far a long step is."""
+    told = []
+    if event.candidates:
+        told.append(f"{counted(event.candidates, 'candidate')} tried")
+    if event.read:
+        told.append(f"{counted(event.read, 'token')} read")
+    if event.written:
+        told.append(f"{counted(event.written, 'token')} written")
+    return f"{event.phase}, {event.seconds:.0f} s{': ' if told else ''}{', '.join(told)}"
+
+
 def undo_line(event: events.UndoEvent) -> str:
     what = "Undone" if event.kind == "undo" else "Redone"
     files = "no file changed" if not event.files else one_line(", ".join(event.files), 1000)
@@ -179,15 +195,20 @@ def undo_line(event: events.UndoEvent) -> str:
 
 
 def summary(end: events.End) -> str:
-    """The run in one line."""
-    words = {True: ", verified", False: ", not verified", None: ""}[end.verified]
+    """The run in one line, without its reason."""
+    passes = ", verified" if end.outcome == "done" else ", though the command passes"
+    words = {True: passes, False: ", not verified", None: ""}[end.verified]
     files = {0: "no file changed", 1: "1 file changed"}.get(
         len(end.changed_files), f"{len(end.changed_files)} files changed"
     )
-    steps = "1 step" if end.steps == 1 else f"{end.steps} steps"
-    tokens = f"{end.tokens.generated} tokens generated"
-    reason = f" {end.reason}" if end.reason and end.outcome not in SAID_ON_STDERR else ""
-    return f"{end.outcome}{words}: {files}, {steps}, {end.seconds:.1f} s, {tokens}.{reason}"
+    counts = [files, counted(end.steps, "step"), f"{end.seconds:.1f} s"]
+    if end.tokens.generated:
+        counts.append(f"{counted(end.tokens.generated, 'token')} generated")
+    return f"{end.outcome}{words}: {', '.join(counts)}."
+
+
+def counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def arguments_line(arguments: dict[str, Any] | str) -> str:

@@ -17,14 +17,15 @@ from textual.widgets import Input, Static
 from agent import events
 from agent.chat_engine import OpenEngine
 from agent.commands import Approve, Deny, Interrupt, SendMessage, Stop
-from agent.ending import Ending
+from agent.ending import Ending, WrongUsage
 from agent.opening import open_session
 from agent.options import RunOptions
 from agent.session import Session
 from tools.plain_text import PlainStream, plain
 from tui.blocks import block_for
 from tui.fault import fault
-from tui.printer import one_line
+from tui.printer import one_line, progress_line
+from tui.slash_commands import command_of
 from tui.standard_output import complain
 
 GRACE = 0.5
@@ -32,6 +33,7 @@ GRACE = 0.5
 REDRAW = 0.05
 """Seconds between two drawings of text that streams in."""
 READY = "ready"
+GO_ON = "`ostro --resume {0}` goes on, `ostro undo {0}` takes the last step back"
 QUESTION = "Allow this?  \\[y] yes   \\[n] no"
 KEPT = 500
 """Blocks that stay on the screen; the journal has them all."""
@@ -124,7 +126,7 @@ class SessionScreen(App[int]):
     def compose(self) -> ComposeResult:
         yield VerticalScroll(id="transcript")
         yield ApprovalQuestion()
-        yield Input(placeholder="What is to be done?  (Esc interrupts, Ctrl-Q leaves)", id="prompt")
+        yield Input(placeholder="What is to be done?  (Esc interrupts, Ctrl-Q leaves, /undo)", id="prompt")
         yield Static(id="status", markup=False)
 
     def on_mount(self) -> None:
@@ -135,12 +137,17 @@ class SessionScreen(App[int]):
         self.run_worker(self._follow(), exit_on_error=True)
 
     def on_input_submitted(self, submitted: Input.Submitted) -> None:
-        text = submitted.value.strip()
+        written, text = submitted.value, submitted.value.strip()
         if not text or not self._session:
             return
         submitted.input.clear()
         self._add(plain(text), "user")
-        self._session.send(SendMessage(text=text))
+        try:
+            command = command_of(written)
+        except WrongUsage as wrong:
+            self._add(f"! {wrong.reason}", "note")
+            return
+        self._session.send(command or SendMessage(text=text))
         self._say("working")
 
     def action_interrupt(self) -> None:
@@ -148,9 +155,14 @@ class SessionScreen(App[int]):
             self._session.send(Interrupt())
 
     def action_leave(self) -> None:
-        """In order the first time; at once the second."""
-        if self._leaving or not self._session:
+        """In order the first time, where a turn that runs ends as interrupted; at once the second."""
+        if not self._session:
             self.exit(0)
+            return
+        if self._leaving:
+            session = self._session.id
+            self.last_words = f"Session {session}: left before it had ended; {GO_ON.format(session)}."
+            self.exit(130)
             return
         self._leaving = True
         self._say("leaving")
@@ -187,6 +199,9 @@ class SessionScreen(App[int]):
     def _show(self, event: events.AnyEvent) -> None:
         if isinstance(event, events.Text | events.Thinking):
             self._stream_in(event)
+            return
+        if isinstance(event, events.Progress):
+            self._say(progress_line(event))
             return
         self._end_stream()
         match event:

@@ -23,6 +23,7 @@ class Summary:
     session: str
     repo: str
     task: str
+    """What was asked for, first; of `fix` its command."""
     outcome: str
     """As in the last `end`; "open" where there is none."""
 
@@ -32,6 +33,8 @@ def list_sessions(*, as_json: bool = False) -> int:
     found = list(_summaries())
     if not found and not as_json:
         say("There are no sessions yet.")
+    if found and not as_json:
+        say(f"{'SESSION':<{len(found[-1].session)}}  {'OUTCOME':<12}REPOSITORY  TASK")
     for summary in found:
         if as_json:
             print(json.dumps(vars(summary)))
@@ -43,7 +46,7 @@ def list_sessions(*, as_json: bool = False) -> int:
 
 def show_session(session: str, *, as_json: bool = False) -> int:
     """Prints the events of a session again. Raises WrongUsage where there is none of that name."""
-    printer, unknown = printer_for(as_json), 0
+    printer, unknown = printer_for(as_json, reasons=True), 0
     for record in read(find(session)):
         if record.get("kind") != "event":
             continue
@@ -66,10 +69,16 @@ def _summaries() -> Iterator[Summary]:
 
 def _summary(path: Path, records: list[Record]) -> Summary:
     options = next((record["options"] for record in records if record["kind"] == "options"), {})
-    task = options.get("task") or shlex.join(options.get("command") or [])
+    task = options.get("task") or shlex.join(options.get("command") or []) or _first_message(records)
     outcome = "open"
     for record in records:
         event = record.get("event", {})
         if event.get("type") in ("start", "end"):
             outcome = event.get("outcome", "open")
     return Summary(path.parent.name, options.get("repo", ""), " ".join(task.split()), outcome)
+
+
+def _first_message(records: list[Record]) -> str:
+    """What the user of a conversation wrote first, without the files that were added to it."""
+    messages = (record["message"] for record in records if record["kind"] == "message")
+    return next((said["content"].split("\n\n")[0] for said in messages if said["role"] == "user"), "")

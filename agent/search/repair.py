@@ -45,8 +45,8 @@ class Repair:
     async def by_surprise(self, seconds: float) -> AsyncIterator[AnyEvent]:
         """Follows the model's surprises until one passes, none is left, or the time is spent."""
         session, case = self._session, self._case
-        until = time.monotonic() + seconds
         engine = await session.open_engine()
+        until = time.monotonic() + seconds
         can = engine.capabilities
         if not (can.score and can.branch) or not case.suspects:
             return
@@ -81,8 +81,8 @@ class Repair:
     async def by_rewriting(self, seconds: float) -> AsyncIterator[AnyEvent]:
         """Lets the chat model write the likeliest functions anew, a few times, with more effort last."""
         session, case = self._session, self._case
-        until = time.monotonic() + seconds
         await session.open_engine()
+        until = time.monotonic() + seconds
         pinned = session.options.effort
         for attempt in attempts(case.suspects, session.options.seed or 0):
             if time.monotonic() > until:
@@ -114,6 +114,7 @@ class Repair:
         try:
             async with aclosing(session.engine.chat(request(self._case, attempt))) as deltas:
                 async for delta in deltas:
+                    session.heartbeat.hear(delta)
                     if isinstance(delta, TextDelta):
                         answer.append(delta.text)
                     elif isinstance(delta, Usage):

@@ -185,3 +185,25 @@ def test_what_is_no_file_holds_nothing_up(file: Path, kind: str) -> None:
     os.mkfifo(file) if kind == "pipe" else file.mkdir()
     with pytest.raises(EnvironmentProblem, match="cannot be read \\(it is no file\\)"):
         load()
+
+
+async def test_a_command_of_fix_that_the_users_limit_stops_is_no_failing_test(git_repo: GitRepo, file: Path):
+    file.write_text("[limits]\nseconds = 1\n")
+    ran = await run(git_repo({}), [], kind="fix", task=None, command=["sleep", "30"])
+
+    assert (ran.end.outcome, ran.end.exit_code) == ("environment", 3)
+    assert ran.end.reason == (
+        f"The command did not end within the 1 s that limits.seconds in {file} allows; raise that, or name a "
+        "command that takes less."
+    )
+    assert not [event for event in ran.events if event.type == "model"]
+
+
+async def test_a_rule_denies_the_model_what_the_user_may_type(git_repo: GitRepo, file: Path):
+    file.write_text('[[approvals.rule]]\ndecision = "deny"\ncommand = "test"\n')
+    repo = git_repo({})
+    ran = await run(repo, [], kind="fix", task=None, command=["test", "-e", "."])
+    assert (ran.end.outcome, ran.end.denied) == ("done", [])
+
+    ran = await run(repo, [call("shell", command="test -e ."), say("So.")], verify=["test", "-e", "."])
+    assert ran.end.denied == ["shell test -e ."] and ran.end.verified

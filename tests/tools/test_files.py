@@ -118,7 +118,7 @@ async def test_write_creates_a_file_and_its_folders(open_context: OpenContext) -
 
     result = await call(ctx, "write", path="new/deep/a.py", content="x = 1\n")
 
-    assert result.ok and result.text == "Created new/deep/a.py (1 lines)."
+    assert result.ok and result.text == "Created new/deep/a.py (1 line)."
     assert await content(ctx, "new/deep/a.py") == b"x = 1\n"
 
 
@@ -153,3 +153,82 @@ async def test_write_refuses_in_a_sentence(
     assert not result.ok
     assert said in result.text
     assert await content(ctx) == b"x = 1\n"
+
+
+PARSER = """\
+import os
+from typing import overload
+
+
+def load(path):
+    return open(path).read()
+
+
+if os.name == "nt":
+    def separator():
+        return ";"
+
+
+class Parser:
+    def feed(self, text):
+        self.text = text
+
+    def close(self):
+        pass
+
+    class Error(Exception):
+        def render(self):
+            return ""
+
+
+async def main():
+    pass
+"""
+
+
+async def test_write_names_what_the_new_text_no_longer_defines(open_context: OpenContext) -> None:
+    ctx = await open_context({"a.py": PARSER})
+    kept = "class Parser:\n    def feed(self, text):\n        self.text = text\n\n\nmain = print\n"
+    result = await call(ctx, "write", path="a.py", content=kept)
+
+    assert result.ok and result.data["gone"] == ["load", "separator", "Parser.close", "Parser.Error"]
+    assert result.text == (
+        "Replaced a.py (6 lines). It no longer defines load, separator, Parser.close, Parser.Error. "
+        "If that was not meant, put them back."
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "before", "after"),
+    [
+        ("a.py", "def load():\n    pass\n", "from other import load\n"),
+        ("a.py", "def load():\n    pass\n", "try:\n    load = 1\nexcept E:\n    pass\n"),
+        ("a.py", "x = 1\n", "y = 1\n"),
+        ("a.py", "def load(:\n", "y = 1\n"),
+        ("a.txt", "def load():\n    pass\n", "nothing\n"),
+        ("a.py", "", "y = 1\n"),
+    ],
+    ids=["imported", "assigned", "a variable", "did not parse", "no Python", "was empty"],
+)
+async def test_write_names_nothing_that_is_still_there(
+    open_context: OpenContext, path: str, before: str, after: str
+) -> None:
+    ctx = await open_context({path: before})
+    result = await call(ctx, "write", path=path, content=after)
+    assert result.ok and "gone" not in result.data and "no longer" not in result.text
+
+
+async def test_write_names_some_of_many(open_context: OpenContext) -> None:
+    ctx = await open_context({"a.py": "".join(f"def f{n}(): pass\n" for n in range(25))})
+    result = await call(ctx, "write", path="a.py", content="x = 1\n")
+
+    assert "f0, f1, " in result.text and "f19 and 5 more." in result.text and "f20" not in result.text
+    assert len(result.data["gone"]) == 25
+
+
+async def test_the_same_write_again_says_that_nothing_changes(open_context: OpenContext) -> None:
+    ctx = await open_context({"a.py": "x = 1\r\n"})
+    assert (await call(ctx, "write", path="a.py", content="y = 1\n")).ok
+    again = await call(ctx, "write", path="a.py", content="y = 1\n")
+
+    assert again.text == "a.py holds exactly this already: nothing would change."

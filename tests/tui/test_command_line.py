@@ -13,6 +13,7 @@ import pytest
 
 from agent.journal import Journal
 from engine.catalogue import CATALOGUE
+from engine.request import Message
 from tests.agent.running import ROOT
 from tests.conftest import GitRepo
 from tui.command_line import main
@@ -43,6 +44,9 @@ WRONG_USAGE = [
     (["run", "--max-steps", "0", "x"], "--max-steps"),
     (["run", "--max-steps", "²", "x"], "--max-steps"),
     (["run", "--time-limit", "nan", "x"], "--time-limit"),
+    (["run", "--seed", "x", "x"], "--seed: 'x' is not a whole number of at most 18 digits; see"),
+    (["run", "--seed", "9" * 19, "x"], "whole number"),
+    (["models", "convert", "x", "--bits", "5"], "--bits: '5' is not 4, 8 or 16; see"),
     (["run", "--effort", "medium", "x"], "none"),
     (["run", "--verify", "", "x"], "--verify"),
     (["run", "--verify", "echo 'open", "x"], "quot"),
@@ -170,9 +174,34 @@ def test_sessions_are_listed_and_shown(git_repo: GitRepo):
 
     listed = [json.loads(line) for line in ostro("sessions", "list", "--json").stdout.splitlines()]
     assert {"session": session, "task": "true", "outcome": "done"}.items() <= listed[-1].items()
-    assert session in ostro("sessions", "list").stdout
+    header, *lines = ostro("sessions", "list").stdout.splitlines()
+    assert header.split() == ["SESSION", "OUTCOME", "REPOSITORY", "TASK"]
+    [line] = [line for line in lines if line.startswith(session)]
+    assert line.index("done") == header.index("OUTCOME") and line.endswith("  true")
     assert ostro("sessions", "show", session, "--json").stdout == ran.stdout
     assert "done, verified" in ostro("sessions", "show", session).stdout
+
+
+def test_a_conversation_is_listed_by_what_was_asked_first(capfd: pytest.CaptureFixture[str]):
+    journal = Journal.create()
+    journal.append("options", options={"kind": "session", "repo": "/r", "task": None, "command": None})
+    journal.append("message", message=Message(role="system", content="Rules."))
+    journal.append("message", message=Message(role="user", content="Tidy up\nthe parser.\n\nThe file a.py"))
+    journal.append("message", message=Message(role="user", content="And now this."))
+    journal.close()
+
+    assert main(["sessions", "list", "--json"]) == 0
+    listed = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert {"session": journal.session, "task": "Tidy up the parser."}.items() <= listed[-1].items()
+    journal.path.unlink()
+
+
+def test_undo_of_a_run_that_changed_nothing_says_that(git_repo: GitRepo):
+    repo = git_repo({})
+    assert ostro("fix", "--", "true", cwd=repo).returncode == 0
+    done = ostro("undo", cwd=repo)
+
+    assert done.returncode == 2 and "changed no file, so there is nothing to undo" in one_sentence(done)
 
 
 def test_events_of_another_version_are_passed_over(capfd: pytest.CaptureFixture[str]):
@@ -268,9 +297,13 @@ def test_a_closed_pipe_is_no_traceback():
 def test_the_doctor_looks_at_the_settings(git_repo: GitRepo, tmp_path: Path) -> None:
     (tmp_path / "ostro").mkdir()
     (tmp_path / "ostro" / "config.toml").write_text("[limits]\nfoo = 1\n")
-    done = ostro("doctor", "--json", cwd=git_repo({}), XDG_CONFIG_HOME=str(tmp_path))
+    repo = git_repo({})
+    done = ostro("doctor", "--json", cwd=repo, XDG_CONFIG_HOME=str(tmp_path))
     settings = next(finding for finding in json.loads(done.stdout) if finding["name"] == "settings")
     assert done.returncode == 3 and not settings["ok"] and "limits.foo is no key" in settings["detail"]
+    shown = ostro("doctor", cwd=repo, XDG_CONFIG_HOME=str(tmp_path)).stdout
+    [line] = [line for line in shown.splitlines() if " settings " in line]
+    assert line.startswith("broken ") and settings["broken"], "it is there, so it is not missing"
 
 
 @pytest.mark.parametrize("words", [("fix", "--output-dir", "", "--", "true"), ("fix", "--", "")])

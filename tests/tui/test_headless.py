@@ -20,7 +20,7 @@ from tools import OutputStore
 from tools.plain_text import plain
 from tui.blocks import block_for
 from tui.headless import run_headless
-from tui.printer import TextPrinter, differing, sandbox_lines, wants_colour
+from tui.printer import TextPrinter, differing, sandbox_lines, summary, wants_colour
 
 BROKEN = {
     "sums.py": "def add(a, b):\n    return a - b\n",
@@ -96,7 +96,7 @@ def test_an_output_folder_that_cannot_be_made(git_repo: GitRepo, capfd: pytest.C
     code = headless(repo, [], as_json=True, output_dir=repo / "sums.py" / "out")
     out, err = capfd.readouterr()
 
-    assert code == 3 and "--output-dir" in err
+    assert code == 3 and f"{repo}/sums.py is a file; name a folder" in err and "--output-dir" in err
     assert [json.loads(line)["type"] for line in out.splitlines()] == ["end"]
 
 
@@ -226,8 +226,10 @@ def candidates() -> list[events.AnyEvent]:
         events.Start(session="20260101-000000-abcdef", repo="/r", command=PYTEST, version="1", sandbox={}),
         events.Verify(command=PYTEST, exit_code=1, seconds=2, passed=False, failing=["t.py::test_a"]),
         events.Step(step=1, phase="search"),
+        events.Progress(phase="loading", seconds=10.0, candidates=0, read=0, written=0),
         candidate(1, "x <= 1", "failed", passed=3, failed=1),
         candidate(2, "x 1", "broken"),
+        events.Progress(phase="search", seconds=20.4, candidates=2, read=1234, written=1),
         candidate(3, "x > 1", "passed", passed=4, failed=0),
         events.Verify(command=PYTEST, exit_code=0, seconds=2, passed=True),
         events.End(outcome="done", verified=True, steps=1, seconds=9, changed_files=["a.py"], patch=PATCH),
@@ -296,6 +298,52 @@ def test_signals_end_the_run_in_order(git_repo: GitRepo, name: str, code: int):
     end = json.loads(out.splitlines()[-1])
     assert (process.returncode, end["exit_code"], end["outcome"]) == (code, code, "interrupted")
     assert err.decode().startswith("ostro: ") and err.count(b"\n") == 1
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_ended_a_run_is_on_standard_error_and_done_is_not(
+    git_repo: GitRepo, capfd: pytest.CaptureFixture[str], as_json: bool
+):
+    change = call("write", path="a.txt", content="x\n")
+    assert headless(git_repo({}), [change], as_json=as_json, max_steps=1) == 1
+    out, err = capfd.readouterr()
+    assert err.startswith("ostro: The limit of 1 step was reached") and err.count("\n") == 1
+    assert "`ostro undo " in err and "`ostro run --resume " in err
+    assert as_json or out.splitlines()[-1].startswith("limit: 1 file changed, 1 step, ")
+
+
+def test_a_commit_is_told_with_the_report(
+    git_repo: GitRepo, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """Nothing went wrong, so standard error has nothing to say."""
+    (tmp_path / "gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    repo = git_repo({})
+    for number, as_json in enumerate([True, False]):
+        change = call("write", path=f"{number}.txt", content="x\n")
+        assert headless(repo, [change, say("Done.")], as_json=as_json, commit=True) == 0
+        out, err = capfd.readouterr()
+        assert err == "" and "Committed as " in out.splitlines()[-1]
+
+
+def test_a_recorded_run_is_shown_with_its_reason():
+    """A run has said it on standard error; of one that is shown again nothing else does."""
+    shown = {True: "", False: ""}
+    for reasons in shown:
+        stream = io.StringIO()
+        printer = TextPrinter(stream, colour=False, reasons=reasons)
+        printer.show(events.Start(session="s", repo="/r", version="1", sandbox={}))
+        printer.show(events.End(outcome="limit", verified=False, reason="It took too long.", exit_code=1))
+        shown[reasons] = stream.getvalue()
+
+    assert "too long" in shown[True] and "too long" not in shown[False]
+    assert shown[False].splitlines()[-1] == "limit, not verified: no file changed, 0 steps, 0.0 s."
+
+
+def test_a_refused_commit_is_no_contradiction():
+    told: dict[str, Any] = {"outcome": "environment", "exit_code": 3, "reason": "Done, but not committed: x."}
+    assert summary(events.End(verified=True, **told)).startswith("environment, though the command passes: ")
+    assert summary(events.End(verified=None, **told)).startswith("environment: ")
 
 
 def test_a_change_is_shown_where_it_is():

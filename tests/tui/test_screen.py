@@ -9,12 +9,15 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input, Static
 
+from agent.commands import Redo, Undo
+from agent.ending import WrongUsage
 from agent.options import RunOptions
 from tests.agent.test_session import SlowEngine
 from tests.conftest import GitRepo
 from tests.scripted_engine import ScriptedEngine, call, say
 from tui import screen
 from tui.screen import ApprovalQuestion, SessionScreen
+from tui.slash_commands import command_of
 
 
 def screen_of(repo: Path, engine: ScriptedEngine) -> SessionScreen:
@@ -80,6 +83,86 @@ async def test_escape_interrupts_and_the_session_goes_on(git_repo: GitRepo):
         await pilot.press("ctrl+q")
 
     assert engine.cancelled == 1
+
+
+@pytest.mark.parametrize("key", ["ctrl+c", "ctrl+q"])
+async def test_leaving_in_a_turn_is_an_interruption_that_says_what_is_left(git_repo: GitRepo, key: str):
+    repo = git_repo({"a.py": "x = 1\n"})
+    engine = SlowEngine([call("write", path="a.py", content="x = 2\n")])
+    app = screen_of(repo, engine)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "change it, and more")
+        await until(pilot, lambda: len(engine.requests) == 2)
+        await pilot.press(key)
+        await until(pilot, lambda: app.return_code is not None)
+
+    session = app.last_words.split()[1].rstrip(":")
+    assert app.return_value == 130 and app.last_words.count("\n") == 0
+    assert app.last_words == (
+        f"Session {session}: interrupted. Left while a turn was running. Changed, not verified: a.py; "
+        f"`ostro undo {session} --to 0` takes that back, `ostro --resume {session}` goes on."
+    )
+
+
+async def test_leaving_twice_does_not_wait_and_is_not_done(
+    git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch
+):
+    app = screen_of(git_repo({}), SlowEngine([]))
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        monkeypatch.setattr("agent.session.Session.send", lambda session, command: None)  # it does not end
+        await pilot.press("ctrl+c")
+        await pilot.press("ctrl+c")
+        await until(pilot, lambda: app.return_code is not None)
+
+    assert app.return_value == 130 and "--resume" in app.last_words and "ostro undo" in app.last_words
+
+
+async def test_undo_and_redo_are_typed(git_repo: GitRepo):
+    repo = git_repo({"a.py": "x = 1\n"})
+    engine = ScriptedEngine([call("write", path="a.py", content="x = 2\n"), say("Two.")])
+    app = screen_of(repo, engine)
+    async with app.run_test() as pilot:
+        await until(pilot, lambda: "ready" in shown(pilot))
+        await tell(pilot, "change it")
+        await until(pilot, lambda: "Two." in shown(pilot) and "ready ·" in shown(pilot))
+        await tell(pilot, "/undo")
+        await until(pilot, lambda: "Undone: the files are as at step 0" in shown(pilot))
+        assert (repo / "a.py").read_text() == "x = 1\n"
+        await tell(pilot, "/redo")
+        await until(pilot, lambda: "Redone: the files are as at step 1" in shown(pilot))
+        assert (repo / "a.py").read_text() == "x = 2\n"
+        await tell(pilot, "/undo --to 9")
+        await until(pilot, lambda: "There is no step 9" in shown(pilot))
+        await tell(pilot, "/rewind")
+        await until(pilot, lambda: "'/rewind' is no command of the screen" in shown(pilot))
+        await pilot.press("ctrl+q")
+        await until(pilot, lambda: app.return_code is not None)
+
+    assert len(engine.requests) == 2 and app.return_value == 0, "none of it went to the model"
+
+
+@pytest.mark.parametrize(
+    ("text", "command"),
+    [
+        ("/undo", Undo()),
+        ("/undo --to 3", Undo(step=3)),
+        ("/undo --force --to 0 ", Undo(step=0, force=True)),
+        ("/redo --force", Redo(force=True)),
+        ("undo it", None),
+        (" /undo", None),
+        ("/usr/lib is full", None),
+    ],
+)
+def test_slash_commands(text: str, command: object):
+    assert command_of(text) == command
+
+
+@pytest.mark.parametrize("text", ["/", "/undo 3", "/undo --to x", "/redo --to 1", "/help", "/undone"])
+def test_slash_commands_that_there_are_not(text: str):
+    with pytest.raises(WrongUsage, match=r"`/undo .*`/redo .*a space stands before it"):
+        command_of(text)
 
 
 @pytest.mark.parametrize(("key", "written"), [("y", True), ("n", False)])

@@ -1,0 +1,176 @@
+"""A run that ended before its work was done says what it left in the files, and the ways from there."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent import events
+from agent.commands import Command, Interrupt, SendMessage, Stop
+from tests.agent.running import PYTHON, run
+from tests.agent.test_session import SlowEngine, drive, end_of, session_of
+from tests.conftest import GitRepo
+from tests.scripted_engine import ScriptedEngine, call, say
+
+CHECK = {"check.py": "raise SystemExit(open('a.txt').read() != 'right\\n')\n", "a.txt": "wrong\n"}
+WRITE = call("write", path="a.txt", content="half\n")
+
+
+def ways(session: str, kind: str = " run") -> str:
+    resume = f"`ostro{kind} --resume {session}` goes on."
+    return f"Changed, not verified: a.txt; `ostro undo {session} --to 0` takes that back, {resume}"
+
+
+async def test_a_limit_of_steps_names_the_ways(git_repo: GitRepo):
+    ran = await run(git_repo(CHECK), [WRITE], max_steps=1, verify=[PYTHON, "check.py"])
+
+    assert (ran.end.outcome, ran.end.exit_code) == ("limit", 1)
+    assert ran.end.reason == f"The limit of 1 step was reached; --max-steps sets it. {ways(ran.session)}"
+
+
+async def test_where_nothing_was_changed_there_is_nothing_to_take_back(git_repo: GitRepo):
+    ran = await run(git_repo({"a.txt": ""}), [call("read", path="a.txt")], max_steps=1)
+
+    assert "undo" not in ran.end.reason
+    assert ran.end.reason.endswith(f" Ostro changed no file; `ostro run --resume {ran.session}` goes on.")
+
+
+async def test_what_the_failing_command_writes_is_not_laid_at_a_door(git_repo: GitRepo):
+    """It ended before any work: neither is there anything of Ostro's to take back, nor to go on with."""
+    command = ["sh", "-c", "touch log; exit 127"]
+    ran = await run(git_repo({}), kind="fix", task=None, command=command)
+
+    assert (ran.end.exit_code, ran.end.changed_files) == (3, ["log"])
+    assert "undo" not in ran.end.reason and "--resume" not in ran.end.reason
+
+
+async def test_giving_up_names_the_ways_as_well(git_repo: GitRepo):
+    answers = [WRITE, *[say("Done.") for _ in range(8)]]
+    ran = await run(git_repo(CHECK), answers, verify=[PYTHON, "check.py"])
+
+    assert ran.end.outcome == "unsolved" and ran.end.reason.endswith(ways(ran.session))
+
+
+async def test_done_says_nothing_of_it(git_repo: GitRepo):
+    ran = await run(git_repo({}), [WRITE, say("Done.")])
+    assert (ran.end.outcome, ran.end.reason) == ("done", "")
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "what"),
+    [(Interrupt(), 130, "Interrupted."), (Stop(terminated=True), 143, "Terminated by a signal.")],
+    ids=["interrupt", "terminate"],
+)
+async def test_an_interruption_says_what_happened_and_the_ways(
+    git_repo: GitRepo, command: Command, code: int, what: str
+):
+    async with session_of(git_repo(CHECK), SlowEngine([WRITE])) as session:
+        seen = await drive(
+            session, lambda event: command if isinstance(event, events.Step) and event.step == 2 else None
+        )
+
+    end = end_of(seen)
+    assert (end.exit_code, end.reason) == (code, f"{what} {ways(session.id)}")
+
+
+@pytest.fixture
+def committing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    (tmp_path / "gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.org\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(tmp_path / "gitconfig"))
+    return {"kind": "session", "task": None, "commit": True}
+
+
+def commits(repo: Path) -> int:
+    said = subprocess.run(
+        ["git", "rev-list", "--count", "HEAD"], cwd=repo, capture_output=True, text=True, check=True
+    )
+    return int(said.stdout)
+
+
+async def test_nothing_of_a_turn_that_was_left_is_committed(git_repo: GitRepo, committing: dict[str, Any]):
+    repo = git_repo(CHECK)
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="go")
+            case events.Step(step=2):
+                return Stop()
+        return None
+
+    async with session_of(repo, SlowEngine([WRITE]), **committing) as session:
+        end = end_of(await drive(session, react))
+
+    assert (end.outcome, end.exit_code, end.commit, commits(repo)) == ("interrupted", 130, None, 1)
+    assert end.reason == f"Left while a turn was running. {ways(session.id, kind='')}"
+
+
+async def test_nothing_of_a_turn_that_was_interrupted_is_committed_later(
+    git_repo: GitRepo, committing: dict[str, Any]
+):
+    repo = git_repo(CHECK)
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="go")
+            case events.Step(step=2):
+                return Interrupt()
+            case events.Warn(text="Interrupted."):
+                return Stop()
+        return None
+
+    async with session_of(repo, SlowEngine([WRITE]), **committing) as session:
+        end = end_of(await drive(session, react))
+
+    assert (end.outcome, end.commit, commits(repo)) == ("done", None, 1)
+    assert end.reason == (
+        f"Not committed, because the last turn is unfinished: Interrupted. {ways(session.id, kind='')}"
+    )
+
+
+async def test_what_passed_before_an_interrupted_turn_does_not_verify_it(
+    git_repo: GitRepo, committing: dict[str, Any]
+):
+    """The first turn passes; the second breaks it again and is interrupted."""
+    repo = git_repo(CHECK)
+    right = call("write", path="a.txt", content="right\n")
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="go")
+            case events.Verify(passed=True):
+                return SendMessage(text="and now")
+            case events.Step(step=4):
+                return Interrupt()
+            case events.Warn(text="Interrupted."):
+                return Stop()
+        return None
+
+    engine = SlowEngine([right, say("Done."), WRITE])
+    async with session_of(repo, engine, verify=[PYTHON, "check.py"], **committing) as session:
+        end = end_of(await drive(session, react))
+
+    assert (end.verified, end.commit, commits(repo)) == (None, None, 1)
+
+
+async def test_a_later_turn_that_ends_well_is_committed(git_repo: GitRepo, committing: dict[str, Any]):
+    repo = git_repo(CHECK)
+    engine = ScriptedEngine([WRITE, say("Done.")])
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="go")
+            case events.UsageEvent() if len(engine.requests) == 2:
+                return Stop()
+        return None
+
+    async with session_of(repo, engine, **committing) as session:
+        end = end_of(await drive(session, react))
+
+    assert (end.outcome, commits(repo)) == ("done", 2) and end.commit
