@@ -45,7 +45,7 @@ def open_hosted(
     reserve, where it is None. `precision` is of everything but the routed experts: int8 on a processor and
     bfloat16 on a GPU unless named. Raises ModelNotFound, BadModelFile, UnsupportedModel, EngineError.
     """
-    checkpoint: Any = PackedModel(path) if path.is_dir() and is_packed(path) else open_checkpoint(path)
+    checkpoint = open_any(path)
     tokenizer = open_tokenizer(path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = checkpoint.config
@@ -71,6 +71,14 @@ def open_hosted(
         plan.cache,
         plan.chunk,
     )
+
+
+def open_any(path: Path) -> Any:
+    """A checkpoint of any layout, the packed one as well; nothing but headers is read.
+
+    Raises ModelNotFound, BadModelFile or UnsupportedModel.
+    """
+    return PackedModel(path) if path.is_dir() and is_packed(path) else open_checkpoint(path)
 
 
 def needs_of_checkpoint(checkpoint: Any, precision: Precision) -> Needs:

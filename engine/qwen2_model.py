@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 from engine.gguf_file import GgufFile, Tensor
 from engine.kv_cache import KVCache, Widened
-from engine.memory_plan import Needs
 from engine.quantised import QuantisedEmbedding, QuantisedLinear, use_fbgemm
 
 
@@ -71,25 +70,6 @@ class Qwen2Model:
         self.head = QuantisedLinear.from_tensors([head], note=note)
         self.vocabulary = self.head.rows
         self._widened = Widened(self.kv_heads, self.head_dim)
-
-    @property
-    def needs(self) -> Needs:
-        """What this model takes: see `engine.memory_plan`. Its embedding stays in the file."""
-        linears = [self.head]
-        for layer in self.layers:
-            linears += [layer.qkv, layer.output, layer.gate_up, layer.down]
-        cache = self.new_cache()
-        widest = max(linear.rows for linear in linears[1:])
-        # Hidden states and a layer's widest product, each twice; keys and values widened for one layer.
-        of_a_chunk = 4 * (2 * self.hidden + 2 * widest)
-        widened = 2 * 4 * self.kv_heads * self.head_dim
-        return Needs(
-            weights=sum(linear.rows * linear.columns for linear in linears),
-            activations_a_token=of_a_chunk,
-            token_bytes=cache.token_bytes + widened,
-            state_bytes=0,
-            context=self.context,
-        )
 
     def new_cache(self) -> KVCache:
         return KVCache(len(self.layers), self.kv_heads, self.head_dim, self._widened)

@@ -17,6 +17,7 @@ from engine.model import CACHE_BUDGET
 from engine.network import Opened, SeeingNetwork, SequenceCache
 from engine.prefix_cache import PrefixCache
 from engine.qwen2_model import Qwen2Model
+from engine.qwen2_needs import qwen2_needs
 from engine.request import Sampling
 from engine.sampling import Sampled, Sampler
 from engine.tokenizer import Tokenizer
@@ -83,13 +84,16 @@ class Runtime:
             what = f"of architecture {file.architecture!r}"
             file.release()
             return cls(path, _hosted(path, what, open_hosted, progress), cache_budget)
+        tokens = None
+        if memory is not None and cache_budget is None:
+            needs = qwen2_needs(file)
+            tokens = needs.context_in(divide(budget_of(memory), needs).cache)
         torch.set_num_threads(1)  # layers are read side by side, each by one thread
         network = Qwen2Model(file, progress, threads)
         torch.set_num_threads(threads)
         file.release()
         name: str = file.metadata.get("general.name", path.stem)
-        if memory is not None and cache_budget is None:
-            tokens = network.needs.context_in(divide(budget_of(memory), network.needs).cache)
+        if tokens is not None:
             cache_budget = network.new_cache().bytes_of(tokens)
         return cls(path, Opened(network, Tokenizer(file), name, QWEN2), cache_budget)
 

@@ -183,8 +183,9 @@ def _models(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="one JSON object a model")
     pull = verbs.add_parser("pull", help="fetch a model; goes on where an earlier pull stopped")
     pull.add_argument("name", metavar="NAME")
-    show = verbs.add_parser("show", help="what a model file says of itself")
-    show.add_argument("ref", metavar="REF", help="a catalogue name or a GGUF file")
+    show = verbs.add_parser("show", help="what a model's files say of it: parts, sizes, context")
+    show.add_argument("ref", metavar="REF", help="a catalogue name, a GGUF file or a model's folder")
+    show.add_argument("--memory", metavar="SIZE", type=_size, help="what the model may take")
     show.add_argument("--json", action="store_true", help="one JSON object")
     fit = verbs.add_parser("fit", help="which models this machine can host, how fast, and by what command")
     fit.add_argument("--memory", metavar="SIZE", type=_size, help="what a model may take")
@@ -329,7 +330,7 @@ def _models_command(arguments: argparse.Namespace) -> int:
             return convert_model(arguments.ref, arguments.target, bits=arguments.bits)
         if arguments.verb == "fit":
             return fit_models(again=arguments.again, memory=arguments.memory, as_json=arguments.json)
-        return show_model(arguments.ref, as_json=arguments.json)
+        return show_model(arguments.ref, memory=arguments.memory, as_json=arguments.json)
     except EngineError as error:
         raise EnvironmentProblem(str(error)) from error
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from engine.errors import ContextOverflow, EngineError, UnsupportedModel
+from engine.gguf_file import GgufFile
 from engine.memory_plan import shortfall
 from engine.model import CACHE_BUDGET
 from engine.qwen2_model import Qwen2Model
+from engine.qwen2_needs import qwen2_needs
 from engine.request import Sampling
 from engine.runtime import Cancelled, Runtime
 from tests.engine.tiny_gguf import CONTEXT, write_tiny_gguf
@@ -112,8 +114,13 @@ def test_the_context_is_a_limit(runtime: Runtime) -> None:
 
 def test_a_budget_that_was_named_is_what_the_context_has(tiny_model: Path) -> None:
     network = Runtime.load(tiny_model, threads=1)._model
+    needs = qwen2_needs(GgufFile(tiny_model))
     assert isinstance(network, Qwen2Model)
-    needs = network.needs
+    linears = [linear for layer in network.layers for linear in (layer.qkv, layer.output, layer.gate_up)]
+    linears += [network.head, *(layer.down for layer in network.layers)]
+    assert needs.weights == sum(linear.rows * linear.columns for linear in linears)
+    assert needs.token_bytes == network.new_cache().token_bytes
+    assert needs.state_bytes == 2 * network.kv_heads * network.head_dim * 4 * CONTEXT
     enough = shortfall(0, needs)  # of the least context, which here is the file's own
     named = Runtime.load(tiny_model, threads=1, memory=enough)
     assert named.context == CONTEXT and named._budget < CACHE_BUDGET
