@@ -1,4 +1,4 @@
-"""`ostro models show`, `convert` and `fit` as commands, on a small random checkpoint; a run with the outcome."""
+"""`ostro models show`, `convert` and `fit` as commands, on a small random checkpoint; and a run with it."""
 
 from __future__ import annotations
 
