@@ -41,12 +41,16 @@ OpenEngine = Callable[[], Awaitable[ChatEngine]]
 """Opens the engine when it is first needed. Raises EngineError."""
 
 
-def engine_for(ref: str) -> OpenEngine:
-    """The engine process of this user for a model reference; nothing of it is imported before."""
+def engine_for(ref: str, memory: int | None = None) -> OpenEngine:
+    """The engine process of this user for a model reference; nothing of it is imported before.
+
+    `memory` is what the model may take, in bytes.
+    """
 
     async def open_engine() -> ChatEngine:
         from engine import Engine
 
-        return await Engine.open(ref, keep_alive=0.0 if os.environ.get("CI") else KEEP_ALIVE)
+        keep_alive = 0.0 if os.environ.get("CI") else KEEP_ALIVE
+        return await Engine.open(ref, memory=memory, keep_alive=keep_alive)
 
     return open_engine

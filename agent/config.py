@@ -30,16 +30,19 @@ _UNITS["KiB"] = _UNITS["kiB"]
 ALLOWED_SIZE = 'a size such as "2 GiB" or "500 MB", or a whole number of bytes'
 
 
-def _bytes(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    found = _SIZE.fullmatch(value.replace("KiB", "kiB"))
+def size_in_bytes(text: str) -> int:
+    """Of a size with its unit, such as "2 GiB" or "500MB". ValueError: it is none."""
+    found = _SIZE.fullmatch(text.replace("KiB", "kiB"))
     if found is None or found[2] not in _UNITS:
         raise ValueError("this is no size")
     return int(float(found[1]) * _UNITS[found[2]])
 
 
-Size = Annotated[int, BeforeValidator(_bytes)]
+def _size(value: object) -> object:
+    return size_in_bytes(value) if isinstance(value, str) else value
+
+
+Size = Annotated[int, BeforeValidator(_size)]
 
 
 class _Table(BaseModel):

@@ -57,7 +57,7 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
                 if resumed:  # what another process wrote while the lock was waited for is in it as well
                     resumed = Resumed.read(journal.records())
                     _commits(options, resumed)
-                open_engine = engine or engine_for(options.model)
+                open_engine = engine or engine_for(options.model, options.memory)
                 yield Session(options, sandbox, open_engine, journal, resumed, config.approvals.rule, author)
             finally:
                 journal.close()

@@ -25,6 +25,8 @@ class RunOptions(BaseModel):
     """`run --verify CMD`: what must pass before the run may call itself done."""
     model: str = DEFAULT_MODEL
     """A model reference."""
+    memory: int | None = Field(default=None, ge=1)
+    """Bytes that the engine may take for the model; None: what is free, less a reserve."""
     effort: Literal["auto", "none", "high"] = "auto"
     approve: Approve = "auto"
     max_steps: int = Field(default=60, ge=1)

@@ -143,10 +143,18 @@ def resolve(ref: str) -> Path:
     )
 
 
-def describe(path: Path, on_progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def may_be_of_catalogue(path: Path) -> bool:
+    """Whether a file has the size of a catalogue model's: then its hash tells."""
+    return any(model.bytes == path.stat().st_size for model in CATALOGUE.values())
+
+
+def describe(
+    path: Path, on_progress: Callable[[int, int], None] | None = None, *, hashed: bool = True
+) -> dict[str, Any]:
     """What a GGUF file says about itself, plus its size and SHA-256; reads no tensor but for the hash.
 
-    `on_progress(done, total)` counts hashed bytes. Raises ModelNotFound, BadModelFile or UnsupportedModel.
+    `on_progress(done, total)` counts hashed bytes; without `hashed`, none are. Raises ModelNotFound,
+    BadModelFile or UnsupportedModel.
     """
     from engine.gguf_file import GgufFile  # here, because numpy is of no use to `models list`
 
@@ -155,7 +163,7 @@ def describe(path: Path, on_progress: Callable[[int, int], None] | None = None) 
     for tensor in file.tensors.values():
         elements[tensor.kind.name] += prod(tensor.shape)
     metadata, architecture = file.metadata, file.architecture
-    digest = file_sha256(path, on_progress)
+    digest = file_sha256(path, on_progress) if hashed else None
     known = next((model.name for model in CATALOGUE.values() if model.sha256 == digest), None)
     return {
         "path": str(path),

@@ -56,17 +56,24 @@ class Engine:
 
     @classmethod
     async def open(
-        cls, ref: str, *, keep_alive: float = 600.0, on_progress: Progress | None = None
+        cls,
+        ref: str,
+        *,
+        memory: int | None = None,
+        keep_alive: float = 600.0,
+        on_progress: Progress | None = None,
     ) -> Engine:
         """Connect to this user's engine process for a model, or start one, and wait until it is loaded.
 
-        `ref` is a catalogue name or the path of a GGUF file. The process stays for `keep_alive` seconds
-        after its last client. Raises ModelNotFound, BadModelFile, UnsupportedModel or EngineError.
+        `ref` is a catalogue name, the path of a GGUF file, or a model's folder. `memory` is what the model
+        may take, in bytes (None: what is free, less a reserve); one of another budget is another process. It
+        stays for `keep_alive` seconds after its last client. Raises ModelNotFound, BadModelFile,
+        UnsupportedModel or EngineError.
         """
         tell = on_progress or (lambda stage, share: None)
         model = catalogue.resolve(ref)
         tell("starting", 0.0)
-        link = await launch.reach(model, keep_alive)
+        link = await launch.reach(model, keep_alive, memory)
         try:
             return cls(link, await _loaded(link, tell))
         except BaseException:
@@ -123,7 +130,7 @@ class Engine:
         return Cost.model_validate(await self._result("cost", request))
 
     async def status(self) -> dict[str, Any]:
-        """The process: pid, model, state, clients, waiting, running, keep_alive."""
+        """The process: pid, model, memory, state, clients, waiting, running, keep_alive."""
         return await self._result("status", None)
 
     async def close(self, *, shutdown: bool = False) -> None:

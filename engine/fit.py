@@ -9,20 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from engine.anatomy import Anatomy
-from engine.model import CACHE_BUDGET
+from engine.machine_memory import less_reserve
+from engine.memory_plan import Needs, divide, shortfall
 
-RESERVE = 2 << 30
-"""Bytes left to the rest of the machine: the agent, the tests, the user's own programs."""
 CACHE_BYTES = 2
 """Of each number that the cache keeps."""
-STEP = 1024
-"""Tokens by which a context grows."""
-CHUNK = 512
-"""Tokens of a prompt that go through a layer together: enough to touch every expert of it."""
 HITS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.125, 0.45), (0.25, 0.67), (0.5, 0.89), (1.0, 1.0))
 """Share of the experts in memory, and share of a token's experts then found there: measured elsewhere on a
 model of 128 experts, of which 8 are active. Small 4's own is not known."""
@@ -30,6 +25,8 @@ model of 128 experts, of which 8 are active. Small 4's own is not known."""
 BITS: Mapping[str, float] = {"int4": 5.0, "int8": 8.0}
 """A weight's, scales included: at 4 bits a scale and a zero of 16 bits for each 32."""
 DENSE_BITS = 8.0
+FLOATS = ("vision", "projector")
+"""Parts that are kept in 32 bits."""
 
 Verdict = Literal["fits", "paged", "no"]
 
@@ -55,6 +52,8 @@ class Candidate:
     form: str
     """Of the routed experts; a dense model is "int8" throughout."""
     command: str
+    cache: int | None = None
+    """Bytes that the cache takes at most, where that does not depend on the machine."""
 
 
 @dataclass(frozen=True)
@@ -75,30 +74,28 @@ class Fit:
     why: str = ""
 
 
-def fit(candidate: Candidate, machine: Machine) -> Fit:
-    """Of one model and precision."""
-    model = candidate.anatomy
-    dense = int(model.resident * DENSE_BITS / 8)
-    experts = int(model.routed * BITS[candidate.form] / 8)
-    token_bytes = model.cache_values * CACHE_BYTES
-    context = min(model.context, CACHE_BUDGET // token_bytes // STEP * STEP)
-    room = machine.available - RESERVE - dense - context * token_bytes
+def fit(candidate: Candidate, machine: Machine, memory: int | None = None) -> Fit:
+    """Of one model and precision, in so much memory (what is free, less a reserve)."""
+    model, needs = candidate.anatomy, _needs(candidate)
+    memory = less_reserve(machine.available) if memory is None else memory
     why = ""
-    if (missing := _smallest_set(model, experts) - room) > 0:
+    if (missing := shortfall(memory, needs)) > 0:
         why = f"{missing / 1e9:,.1f} GB of memory are missing"
-    elif room < experts and machine.disk is None:
+    elif machine.disk is None and divide(memory, needs).experts < needs.experts:
         why = "its experts do not fit in memory, and no disk could be measured"
+    whole = needs.weights + needs.experts
     if why:
-        return Fit(candidate.name, candidate.form, "no", dense + experts, 0.0, 0, None, None, "", why)
-    share = min(1.0, room / experts) if experts else 1.0
+        return Fit(candidate.name, candidate.form, "no", whole, 0.0, 0, None, None, "", why)
+    plan = divide(memory, needs)
+    share = plan.experts / needs.experts if needs.experts else 1.0
     return Fit(
         candidate.name,
         candidate.form,
         "fits" if share == 1.0 else "paged",
-        dense + experts,
+        whole,
         share,
-        context,
-        prefill=1 / _prefill_seconds(model, candidate.form, machine, experts, share),
+        needs.context_in(plan.cache),
+        prefill=1 / _prefill_seconds(model, candidate.form, machine, plan.chunk, share),
         decode=1 / _decode_seconds(model, candidate.form, machine, share),
         command=candidate.command,
     )
@@ -117,6 +114,22 @@ def hit_share(resident: float) -> float:
     at = min(bisect_left([share for share, _ in HITS], resident), len(HITS) - 1)
     (low, below), (high, above) = HITS[max(at - 1, 0)], HITS[at]
     return above if high == low else below + (above - below) * (resident - low) / (high - low)
+
+
+def _needs(candidate: Candidate) -> Needs:
+    model = candidate.anatomy
+    experts = int(model.routed * BITS[candidate.form] / 8)
+    floats = sum(model.part(name) for name in FLOATS)
+    needs = Needs(
+        weights=int((model.resident - floats) * DENSE_BITS / 8) + 4 * floats,
+        activations_a_token=model.activations,
+        token_bytes=model.cache_values * CACHE_BYTES,
+        state_bytes=0,
+        context=model.context,
+        experts=experts,
+        least_experts=_smallest_set(model, experts),
+    )
+    return needs if candidate.cache is None else replace(needs, context=needs.context_in(candidate.cache))
 
 
 def _smallest_set(model: Anatomy, experts: int) -> int:
@@ -140,14 +153,16 @@ def _decode_seconds(model: Anatomy, form: str, machine: Machine, share: float) -
     return read + wanted / machine.experts[form]["decode"] + missed
 
 
-def _prefill_seconds(model: Anatomy, form: str, machine: Machine, experts: int, share: float) -> float:
+def _prefill_seconds(model: Anatomy, form: str, machine: Machine, chunk: int, share: float) -> float:
+    """A chunk of a prompt touches every expert of a layer."""
+    experts = model.routed * BITS[form] / 8
     routed = _active_experts(model)
     # A prompt needs the head for its last token alone.
     head = sum(part.active for part in model.parts if part.name == "head")
     dense = 2 * (model.active - routed - head) / machine.product
     if not routed:
         return dense
-    missed = 0.0 if machine.disk is None else (1 - share) * experts / machine.disk / CHUNK
+    missed = 0.0 if machine.disk is None else (1 - share) * experts / machine.disk / chunk
     return dense + 2 * routed / machine.experts[form]["prefill"] + missed
 
 

@@ -1,6 +1,6 @@
 """The engine process: loads one model and answers its user's clients over a private unix socket.
 
-    python -I -m engine.host MODEL SOCKET --keep-alive SECONDS
+    python -I -m engine.host MODEL SOCKET --keep-alive SECONDS [--memory BYTES]
 
 It accepts clients while it still loads, ends when it had none for the keep-alive time, on SIGTERM, or when
 a client of another version asks it to. torch is imported in the thread that loads, nowhere else.
@@ -20,6 +20,7 @@ import socket
 import struct
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,8 +136,12 @@ class Client:
 class Host:
     """What the process does between binding its socket and leaving."""
 
-    def __init__(self, model: Path, meeting: Meeting, load: Load, keep_alive: float):
-        self._model_path, self._meeting, self._load = model, meeting, load
+    def __init__(
+        self, model: Path, meeting: Meeting, load: Load, keep_alive: float, memory: int | None = None
+    ):
+        """`memory` is what the model may take, in bytes, where a client said so."""
+        self._model_path, self._meeting, self._memory = model, meeting, memory
+        self._load = load if memory is None else partial(load, memory=memory)
         self._keep_alive = keep_alive
         self._clients: set[Client] = set()
         self._stopping = asyncio.Event()
@@ -169,6 +174,7 @@ class Host:
         return {
             "pid": os.getpid(),
             "model": str(self._model_path),
+            "memory": self._memory,
             "state": self._state["type"],
             "clients": len(self._clients),
             "waiting": self.jobs.waiting,
@@ -292,18 +298,21 @@ def listen(path: Path) -> socket.socket:
     return listener
 
 
-def load_runtime(path: Path, threads: int, progress: Callable[[float], None]) -> Model:
+def load_runtime(
+    path: Path, threads: int, progress: Callable[[float], None], memory: int | None = None
+) -> Model:
     """The real model; the import is here because it brings torch."""
     from engine.runtime import Runtime
 
-    return Runtime.load(path, threads=threads, progress=progress, open_hosted=_open_hosted)
+    open_hosted = partial(_open_hosted, memory=memory)
+    return Runtime.load(path, threads=threads, progress=progress, open_hosted=open_hosted, memory=memory)
 
 
-def _open_hosted(path: Path, progress: Callable[[float], None] | None) -> Opened:
+def _open_hosted(path: Path, progress: Callable[[float], None] | None, memory: int | None = None) -> Opened:
     """The import is here because it brings transformers, which the default model does without."""
     from engine.opening import open_hosted
 
-    return open_hosted(path, progress)
+    return open_hosted(path, progress, memory=memory)
 
 
 def main(arguments: list[str] | None = None, load: Load = load_runtime) -> None:
@@ -312,6 +321,7 @@ def main(arguments: list[str] | None = None, load: Load = load_runtime) -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("socket", type=Path)
     parser.add_argument("--keep-alive", type=float, default=600.0, metavar="SECONDS")
+    parser.add_argument("--memory", type=int, metavar="BYTES")
     options = parser.parse_args(arguments)
     os.umask(0o077)
     meeting = beside(options.socket)
@@ -326,17 +336,14 @@ def main(arguments: list[str] | None = None, load: Load = load_runtime) -> None:
     log.info("process %d serves %s", os.getpid(), options.model)
     status = 1
     try:
-        status = asyncio.run(_run(options.model, meeting, load, options.keep_alive, listener))
+        host = Host(options.model, meeting, load, options.keep_alive, options.memory)
+        status = asyncio.run(host.run(listener))
     except Exception:
         log.exception("the engine process failed")
     log.info("process %d leaves", os.getpid())
     logging.shutdown()
     # The model's thread may still be loading and cannot be interrupted: leave without waiting for it.
     os._exit(status)
-
-
-async def _run(model: Path, meeting: Meeting, load: Load, keep_alive: float, listener: socket.socket) -> int:
-    return await Host(model, meeting, load, keep_alive).run(listener)
 
 
 def _write_log(path: Path) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
-STEP = 1024
-"""Tokens by which the buffers grow."""
+from engine.model import CACHE_STEP
+
+STEP = CACHE_STEP
 KEPT_AS = torch.float16
 """Half the memory of float32. A step reads the whole sequence from memory, so that the smaller form also pays
 for being widened, layer by layer, in the processor's cache."""

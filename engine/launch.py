@@ -46,9 +46,12 @@ class Link:
         self.writer.write(wire.encode(frame))
 
 
-async def reach(model: Path, keep_alive: float) -> Link:
-    """Connect to the host of this model file, starting it where there is none. Raises EngineError."""
-    meeting = locations.meeting(model)
+async def reach(model: Path, keep_alive: float, memory: int | None = None) -> Link:
+    """Connect to the host of this model file with this budget, starting it where there is none.
+
+    Raises EngineError.
+    """
+    meeting = locations.meeting(model, memory)
     deadline = time.monotonic() + START_SECONDS
     start: _Start | None = None
     while time.monotonic() < deadline:
@@ -56,7 +59,8 @@ async def reach(model: Path, keep_alive: float) -> Link:
         if link is not None:
             return link
         if start is None or start.lost_race():
-            start = _Start(host_command(model, meeting, keep_alive), meeting)
+            command = host_command(model, meeting, keep_alive)
+            start = _Start(command if memory is None else [*command, "--memory", str(memory)], meeting)
         await asyncio.sleep(RETRY_SECONDS)
     raise EngineError(
         f"The engine process did not answer within {START_SECONDS:.0f} s; its log is {meeting.log}."

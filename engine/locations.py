@@ -1,4 +1,4 @@
-"""Where an engine process is met: its socket, lock and log, one set per user and model file."""
+"""Where an engine process is met: its socket, lock and log, one set per user, model file and budget."""
 
 from __future__ import annotations
 
@@ -30,8 +30,10 @@ class Meeting:
     """What the process said on stderr since it started (a crash of native code, say)."""
 
 
-def model_key(model: Path) -> str:
-    """Sixteen hex digits that stand for this very file or folder: one that changed is another model.
+def model_key(model: Path, memory: int | None = None) -> str:
+    """Sixteen hex digits that stand for this very file or folder, within this budget of memory.
+
+    One that changed is another model, and what was told another budget is another engine.
 
     Raises ModelNotFound.
     """
@@ -41,12 +43,17 @@ def model_key(model: Path) -> str:
     except OSError:
         raise ModelNotFound(f"There is no model file at {model}.") from None
     identity = f"{real}\0{status.st_size}\0{status.st_mtime_ns}"
+    if memory is not None:
+        identity += f"\0{memory}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
-def meeting(model: Path) -> Meeting:
-    """Where the engine of this model is met. Makes the folders. Raises ModelNotFound or EngineError."""
-    key = model_key(model)
+def meeting(model: Path, memory: int | None = None) -> Meeting:
+    """Where the engine of this model and budget is met. Makes the folders.
+
+    Raises ModelNotFound or EngineError.
+    """
+    key = model_key(model, memory)
     return beside(runtime_folder() / f"{key}.sock")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.request import Sampling
@@ -15,6 +14,8 @@ if TYPE_CHECKING:
 CACHE_BUDGET = 512 << 20
 """Bytes of keys and values, of the sequence at work and of those kept for later prompts together. It bounds
 the context: with it the default model stays under 3 GB (docs/engine.md)."""
+CACHE_STEP = 1024
+"""Tokens by which what is kept of a sequence grows."""
 Cancelled = Callable[[], bool]
 """Whether the one who asked has gone away. A model looks at it at least once a token."""
 
@@ -108,5 +109,6 @@ class Model(Protocol):
     def cached_prefix(self, ids: list[int]) -> int: ...
 
 
-Load = Callable[[Path, int, Callable[[float], None]], Model]
-"""Path, threads, and what is told the share that is loaded (0 to 1). Raises engine.errors."""
+Load = Callable[..., Model]
+"""Path, threads, and what is told the share that is loaded (0 to 1); `memory`, in bytes, only where a client
+named a budget. Raises engine.errors."""

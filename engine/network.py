@@ -135,3 +135,7 @@ class Opened:
     """By which `engine.families` knows how it is spoken to."""
     image_grid: ImageGrid | None = None
     """How it divides an image; None for one that sees none. With a grid, the network is a `SeeingNetwork`."""
+    cache_budget: int | None = None
+    """Bytes for what is kept of all sequences together; None: the runtime's own figure."""
+    prefill_chunk: int | None = None
+    """Tokens of a prompt that are fed together; None: the runtime's own figure."""

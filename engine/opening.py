@@ -8,12 +8,14 @@ from typing import Any
 
 import torch
 
-from engine.checkpoints import Checkpoint, open_checkpoint
+from engine.checkpoints import open_checkpoint
 from engine.errors import ModelNotFound
-from engine.experts import ExpertStore, PackedModel, is_packed, profile_path
+from engine.experts import ExpertStore, PackedModel, bytes_for, is_packed, profile_path
 from engine.gguf_file import GgufFile
 from engine.hf_tokenizer import HfTokenizer
-from engine.hosted import HostedModel, Precision, activation_of
+from engine.hosted import HostedModel, Precision, activation_of, needs_of
+from engine.machine_memory import budget_of
+from engine.memory_plan import Needs, divide
 from engine.network import EndingTokenizer, Opened
 from engine.tekken import TekkenTokenizer
 from engine.tokenizer import Tokenizer
@@ -39,38 +41,53 @@ def open_hosted(
 ) -> Opened:
     """A folder or a GGUF file of any family that `engine.hosted` knows.
 
-    `memory` bounds what routed experts take, in bytes (what is free, less a reserve, where it is None).
-    `precision` is of everything else: int8 on a processor and bfloat16 on a GPU unless named.
-    Raises ModelNotFound, BadModelFile, UnsupportedModel, EngineError.
+    `memory` is what the model may take, in bytes, divided by `engine.memory_plan`; what is free, less a
+    reserve, where it is None. `precision` is of everything but the routed experts: int8 on a processor and
+    bfloat16 on a GPU unless named. Raises ModelNotFound, BadModelFile, UnsupportedModel, EngineError.
     """
-    checkpoint: Any = PackedModel(path) if path.is_dir() and is_packed(path) else open_checkpoint(path)
+    checkpoint = open_any(path)
     tokenizer = open_tokenizer(path)
     device = "cuda" if torch.cuda.is_available() else "cpu"
     config = checkpoint.config
     text = config.get("text_config") or config
+    precision = precision or ("int8" if device == "cpu" else "bfloat16")
+    plan = divide(budget_of(memory), needs_of_checkpoint(checkpoint, precision))
     store = None
     if checkpoint.expert_layers():
         store = ExpertStore.open(
             checkpoint,
-            budget=memory,
+            budget=plan.experts,
             profile=profile_path(path, config),
             activation=activation_of(text),
-            form=None if checkpoint.layout == "packed" else _form(checkpoint),
+            form=form_of(checkpoint),
         )
-    network = HostedModel.load(
-        checkpoint,
-        store,
-        precision=precision or ("int8" if device == "cpu" else "bfloat16"),
-        device=device,
-        progress=progress,
-    )
+    network = HostedModel.load(checkpoint, store, precision=precision, device=device, progress=progress)
     return Opened(
         network,
         tokenizer,
         config.get("name") or path.stem,
         config["model_type"],
         _image_grid(config, tokenizer) if network.sees else None,
+        plan.cache,
+        plan.chunk,
     )
+
+
+def open_any(path: Path) -> Any:
+    """A checkpoint of any layout, the packed one as well; nothing but headers is read.
+
+    Raises ModelNotFound, BadModelFile or UnsupportedModel.
+    """
+    return PackedModel(path) if path.is_dir() and is_packed(path) else open_checkpoint(path)
+
+
+def needs_of_checkpoint(checkpoint: Any, precision: Precision) -> Needs:
+    """What hosting it takes, by its headers alone. Raises BadModelFile, UnsupportedModel, EngineError."""
+    least = every = 0
+    if checkpoint.expert_layers():
+        least, every = bytes_for(checkpoint, form_of(checkpoint))
+    where = checkpoint.path
+    return needs_of(checkpoint.config, where, precision=precision, experts=every, least_experts=least)
 
 
 def open_tokenizer(path: Path) -> EndingTokenizer:
@@ -86,7 +103,10 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
     )
 
 
-def _form(checkpoint: Checkpoint) -> str:
+def form_of(checkpoint: Any) -> str | None:
+    """What routed experts are kept in, where that is ours to say."""
+    if checkpoint.layout == "packed":
+        return None
     stored = checkpoint.expert(checkpoint.expert_layers()[0], 0)
     return FORMS.get(stored.down.kind, "int4")
 

@@ -11,10 +11,13 @@ import torch
 
 from engine.errors import ContextOverflow, UnsupportedModel
 from engine.gguf_file import GgufFile
+from engine.machine_memory import budget_of
+from engine.memory_plan import CHUNK, divide
 from engine.model import CACHE_BUDGET
 from engine.network import Opened, SeeingNetwork, SequenceCache
 from engine.prefix_cache import PrefixCache
 from engine.qwen2_model import Qwen2Model
+from engine.qwen2_needs import qwen2_needs
 from engine.request import Sampling
 from engine.sampling import Sampled, Sampler
 from engine.tokenizer import Tokenizer
@@ -22,7 +25,7 @@ from engine.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from engine.vision.album import Picture
 
-PREFILL_CHUNK = 256
+PREFILL_CHUNK = CHUNK
 SCORED_AT_ONCE = 64
 """Positions whose distributions over the vocabulary exist together."""
 QWEN2 = "qwen2"
@@ -38,12 +41,14 @@ class Cancelled(Exception):
 
 class Runtime:
     def __init__(self, path: Path, opened: Opened, cache_budget: int | None = None):
-        """`cache_budget` is in bytes; CACHE_BUDGET where none is given."""
+        """`cache_budget` is in bytes; what `opened` says, or else CACHE_BUDGET, where none is given."""
         self.path = path
         self.name, self.architecture = opened.name, opened.architecture
         self.tokenizer = opened.tokenizer
         self._model = opened.network
-        self._budget = CACHE_BUDGET if cache_budget is None else cache_budget
+        told = opened.cache_budget if cache_budget is None else cache_budget
+        self._budget = CACHE_BUDGET if told is None else told
+        self._chunk = opened.prefill_chunk
         self.context = min(self._model.context, self._model.new_cache().tokens_in(self._budget))
         """Tokens; what the file says, or what the memory for keys and values holds."""
         self.prefill_speed: float | None = None
@@ -62,9 +67,11 @@ class Runtime:
         progress: Callable[[float], None] | None = None,
         open_hosted: OpenHosted | None = None,
         cache_budget: int | None = None,
+        memory: int | None = None,
     ) -> Runtime:
         """Read a model; `progress` is told the share read, 0 to 1. Raises engine.errors.
 
+        `memory` bounds what a qwen2 file takes, in bytes; its cache then gets what the weights leave.
         A GGUF file of the architecture qwen2 runs in this engine's own network. Everything else is given to
         `open_hosted`, which is where transformers comes in (seconds, and a quarter of a gigabyte).
         """
@@ -77,11 +84,17 @@ class Runtime:
             what = f"of architecture {file.architecture!r}"
             file.release()
             return cls(path, _hosted(path, what, open_hosted, progress), cache_budget)
+        tokens = None
+        if memory is not None and cache_budget is None:
+            needs = qwen2_needs(file)
+            tokens = needs.context_in(divide(budget_of(memory), needs).cache)
         torch.set_num_threads(1)  # layers are read side by side, each by one thread
         network = Qwen2Model(file, progress, threads)
         torch.set_num_threads(threads)
         file.release()
         name: str = file.metadata.get("general.name", path.stem)
+        if tokens is not None:
+            cache_budget = network.new_cache().bytes_of(tokens)
         return cls(path, Opened(network, Tokenizer(file), name, QWEN2), cache_budget)
 
     def see(self, pictures: Mapping[int, Picture]) -> None:
@@ -254,7 +267,7 @@ class Runtime:
         """What is fed together. The same prompt again needs all of its tokens but the last, so that is where
         a sequence which cannot be cut back stops for a snapshot."""
         stop = end if cache.cuttable or end - first < 2 else end - 1
-        starts = [*range(first, stop, PREFILL_CHUNK), *range(stop, end)]
+        starts = [*range(first, stop, self._chunk or PREFILL_CHUNK), *range(stop, end)]
         return list(zip(starts, [*starts[1:], end], strict=True))
 
     def _fits(self, prefix: list[int], text: list[int]) -> None:

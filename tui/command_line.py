@@ -27,6 +27,10 @@ nothing is written (default: auto, on the screen ask)"""
 ALLOW_NETWORK = """\
 let commands reach this host, by default on ports 80 and 443; *.DOMAIN means all below it, 127.0.0.1:PORT a
 program on this machine (repeatable)"""
+MODEL = "a catalogue name, a GGUF file or a model's folder (default: the embedded model)"
+MEMORY = """\
+what the model may take, such as 16GB: its weights, what it keeps of a conversation, and those of its
+experts that stay in memory (default: what is free, less a reserve)"""
 ABOUT = """\
 A coding agent that hosts its own model.
 
@@ -144,7 +148,12 @@ def _session_parser() -> Parser:
 def _run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--repo", metavar="DIR", type=Path, help="the git repository (default: here)")
-    add("--model", metavar="REF", help="a catalogue name or a GGUF file (default: the embedded model)")
+    add(
+        "--model",
+        metavar="REF",
+        help="a catalogue name, a GGUF file or a folder (default: the embedded model)",
+    )
+    add("--memory", metavar="SIZE", type=_size, help=MEMORY)
     add("--effort", choices=("auto", "none", "high"), help="how hard it thinks (default: auto)")
     add("--resume", metavar="ID", help="go on with an earlier session")
     add("--max-steps", metavar="N", type=_whole, help="end after so many steps (default: 60)")
@@ -175,10 +184,12 @@ def _models(commands: Any) -> None:
     listing.add_argument("--json", action="store_true", help="one JSON object a model")
     pull = verbs.add_parser("pull", help="fetch a model; goes on where an earlier pull stopped")
     pull.add_argument("name", metavar="NAME")
-    show = verbs.add_parser("show", help="what a model file says of itself")
-    show.add_argument("ref", metavar="REF", help="a catalogue name or a GGUF file")
+    show = verbs.add_parser("show", help="what a model's files say of it: parts, sizes, context")
+    show.add_argument("ref", metavar="REF", help="a catalogue name, a GGUF file or a model's folder")
+    show.add_argument("--memory", metavar="SIZE", type=_size, help="what the model may take")
     show.add_argument("--json", action="store_true", help="one JSON object")
     fit = verbs.add_parser("fit", help="which models this machine can host, how fast, and by what command")
+    fit.add_argument("--memory", metavar="SIZE", type=_size, help="what a model may take")
     fit.add_argument("--again", action="store_true", help="measure this machine anew")
     fit.add_argument("--json", action="store_true", help="one JSON object a model and precision")
     convert = verbs.add_parser("convert", help="pack a model's experts, so that they need not fit in memory")
@@ -282,6 +293,7 @@ def _options(arguments: argparse.Namespace, **told: Any) -> Any:
 
     given = _given(
         model=arguments.model,
+        memory=arguments.memory,
         effort=arguments.effort,
         resume=arguments.resume,
         max_steps=arguments.max_steps,
@@ -316,8 +328,8 @@ def _models_command(arguments: argparse.Namespace) -> int:
         if arguments.verb == "convert":
             return convert_model(arguments.ref, arguments.target, bits=arguments.bits)
         if arguments.verb == "fit":
-            return fit_models(again=arguments.again, as_json=arguments.json)
-        return show_model(arguments.ref, as_json=arguments.json)
+            return fit_models(again=arguments.again, memory=arguments.memory, as_json=arguments.json)
+        return show_model(arguments.ref, memory=arguments.memory, as_json=arguments.json)
     except EngineError as error:
         raise EnvironmentProblem(str(error)) from error
 
@@ -380,6 +392,18 @@ def _host(text: str) -> str:
         return str(Entry.parse(text))
     except BadHost as problem:
         raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def _size(text: str) -> int:
+    from agent.config import size_in_bytes
+
+    try:
+        size = size_in_bytes(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write one such as 16GB or 500MiB") from None
+    if not 1 << 20 <= size <= 1 << 50:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 MiB to 1,024 TiB")
+    return size
 
 
 def _whole(text: str) -> int:

@@ -17,6 +17,8 @@ from engine.catalogue import models_folder
 from engine.errors import EngineError
 from engine.fit import Candidate, Fit, Machine, best_first, fit, machine_of
 from engine.known_configs import QWEN2, SMALL_4
+from engine.machine_memory import budget_of
+from engine.model import CACHE_BUDGET
 from tui.standard_output import complain, say
 
 MEASURED_WITHIN = 300.0
@@ -25,10 +27,12 @@ CHANGED = 0.02
 """A machine whose memory differs by this share from the measured one is another."""
 
 
-def fit_models(*, again: bool = False, as_json: bool = False) -> int:
+def fit_models(*, again: bool = False, memory: int | None = None, as_json: bool = False) -> int:
     """Prints a line for each model and precision, the quickest first. Raises EngineError."""
+    if memory is not None:
+        budget_of(memory)
     machine = _measured(again=again)
-    for each in best_first([fit(candidate, machine) for candidate in _candidates()]):
+    for each in best_first([fit(candidate, machine, memory) for candidate in _candidates(memory)]):
         if as_json:
             print(json.dumps(asdict(each)))
         else:
@@ -53,11 +57,13 @@ def _say(each: Fit) -> None:
     say(f"{'':<28} reads {each.prefill:,.1f} and writes {each.decode:,.1f} tokens a second: {each.command}")
 
 
-def _candidates() -> Iterator[Candidate]:
+def _candidates(memory: int | None) -> Iterator[Candidate]:
+    told = "" if memory is None else f" --memory {memory}B"
     for name, config in QWEN2.items():
-        yield Candidate(name, anatomy(config), "int8", f"ostro --model {name}")
+        command = f"ostro --model {name}{told}"
+        yield Candidate(name, anatomy(config), "int8", command, CACHE_BUDGET if memory is None else None)
     for form, bits in (("int4", 4), ("int8", 8)):
-        command = f"ostro models convert FOLDER --bits {bits}, then ostro --model FOLDER-{bits}bit"
+        command = f"ostro models convert FOLDER --bits {bits}, then ostro --model FOLDER-{bits}bit{told}"
         yield Candidate("mistral-small-4", anatomy(SMALL_4), form, command)
 
 

@@ -1,17 +1,23 @@
-"""`ostro models`: the catalogue, fetching from it, and what a model file says of itself."""
+"""`ostro models`: the catalogue, fetching from it, and what a model's files say of it."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any
 
-from engine.catalogue import CATALOGUE, DEFAULT_MODEL, describe, installed, resolve
+from engine.catalogue import CATALOGUE, DEFAULT_MODEL, describe, installed, may_be_of_catalogue, resolve
+from engine.errors import EngineError, UnsupportedModel
 from engine.pull import pull
 from tui.printer import one_line
 from tui.standard_output import complain, say
 
 MEGABYTE = 1_000_000
+UNSUPPORTED = 4
+"""Exit code of `engine.describing` for a model that this engine does not host."""
 
 
 def list_models(*, as_json: bool = False) -> int:
@@ -49,16 +55,45 @@ def pull_model(name: str) -> int:
     return 0
 
 
-def show_model(ref: str, *, as_json: bool = False) -> int:
-    """Prints what a model file holds; reads it whole once, for its hash. Raises EngineError."""
-    facts = describe(resolve(ref))
+def show_model(ref: str, *, memory: int | None = None, as_json: bool = False) -> int:
+    """Prints what a model's files hold, and what it could do in so much memory. Raises EngineError."""
+    facts = facts_of(ref, memory)
     if as_json:
         print(json.dumps(facts))
         return 0
+    parts = facts.pop("parts", {})
     for name, value in facts.items():
         if value is not None:
-            say(f"{name.replace('_', ' '):<14}{_readable(value)}")
+            say(f"{name.replace('_', ' '):<20}{_readable(value)}")
+    for name, part in parts.items():
+        told = f"{part['parameters']:>18,} parameters {part['bytes'] / MEGABYTE:>12,.1f} MB"
+        say(f"  {one_line(name):<18}{told}, {part['active']:,} active")
     return 0
+
+
+def facts_of(ref: str, memory: int | None = None) -> dict[str, Any]:
+    """By headers alone; a file that may be one of the catalogue is read whole, for its hash."""
+    path = resolve(ref)
+    if path.is_dir():
+        return {"path": str(path), **_figures(path, memory)}
+    told = describe(path, hashed=may_be_of_catalogue(path))
+    try:
+        return {**_figures(path, memory), **told}
+    except UnsupportedModel as why:
+        return {**told, "not_hosted": str(why)}
+
+
+def _figures(path: Path, memory: int | None) -> dict[str, Any]:
+    """From a process of its own, because what reads the files loads torch."""
+    command = [sys.executable, "-I", "-m", "engine.describing", str(path)]
+    if memory is not None:
+        command.append(str(memory))
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode == 0:
+        return json.loads(done.stdout)
+    lines = done.stderr.strip().splitlines()
+    why = lines[-1] if lines else f"Reading {path} was ended; memory may be short."
+    raise UnsupportedModel(why) if done.returncode == UNSUPPORTED else EngineError(why)
 
 
 def _readable(value: object) -> str:

@@ -38,6 +38,11 @@ def in_place_bytes(geometry: Geometry) -> int:
     return 3 * columns * TILE // 2 + own + 4 * SUPER * rows * 2 * 4
 
 
+def packed_scratch_bytes(model: PackedModel) -> int:
+    """Memory beside the slots, all readers of a packed model together."""
+    return READERS * max(in_place_bytes(layer.geometry) for layer in model.layers.values())
+
+
 class PackedFetch:
     """Positioned reads of a packed model's layer files."""
 
@@ -47,8 +52,7 @@ class PackedFetch:
 
     @property
     def scratch_bytes(self) -> int:
-        """Memory beside the slots, all readers together."""
-        return READERS * max(in_place_bytes(layer.geometry) for layer in self._model.layers.values())
+        return packed_scratch_bytes(self._model)
 
     def pieces(self, layer: int, n: int) -> Sequence[tuple[int, int]]:
         size = self._model.layers[layer].geometry.bytes

@@ -8,18 +8,16 @@ result does not depend on the budget, nor on what happened to be in memory.
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
 from engine.errors import EngineError
 from engine.experts.counters import Counters
-from engine.experts.fetch import READERS, CheckpointFetch, PackedFetch
+from engine.experts.fetch import READERS, CheckpointFetch, PackedFetch, packed_scratch_bytes
 from engine.experts.heat import Heat
 from engine.experts.kernels import Activation, Kernel, silu_and_multiply
 from engine.experts.packed import PackedModel
@@ -31,15 +29,12 @@ from engine.experts.record import Geometry
 from engine.experts.shares import Share, shares_of
 from engine.experts.source import ExpertSource
 from engine.experts.tier import Taken, Tier
+from engine.machine_memory import free_memory
 
 LEAST_SLOTS = 2
 IN_ANY_ORDER = 64
 """Passes of so many tokens and fewer compute what is in memory first, and keep the results until they can be
 summed in order. Longer ones go in order at once: their results are large."""
-RESERVE = 1 << 30
-"""Bytes of free memory that a store without a budget leaves alone, ..."""
-RESERVE_SHARE = 0.15
-"""... or this share of it, whichever is more."""
 READ_AHEAD_AT = 0.35
 """Probability from which an expert is read before it is asked for."""
 
@@ -70,20 +65,11 @@ class ExpertStore:
         Raises EngineError where the budget is too small for any expert, BadModelFile, UnsupportedModel.
         """
         layers = list(source.expert_layers())
+        geometry, slot_bytes = _slots_for(source, form)
         if isinstance(source, PackedModel):
-            if form not in (None, source.form):
-                raise EngineError(
-                    f"{source.path} is packed as {source.form}, not as {form}; convert it again."
-                )
             fetch, threads = PackedFetch(source), READERS
-            geometry = source.layers[layers[0]].geometry.loaded
-            slot_bytes = max(geometry.bytes, *(layer.geometry.bytes for layer in source.layers.values()))
         else:
-            first = source.expert(layers[0], 0)
-            intermediate, hidden = first.gate.shape
-            geometry = Geometry(form or "float32", hidden, intermediate, first.biases is not None)
             fetch, threads = CheckpointFetch(source, geometry), 1
-            slot_bytes = geometry.bytes
         return cls(
             layers, source.expert_count(), geometry, slot_bytes, fetch, threads, activation,
             budget=budget, device=device, device_budget=device_budget, profile=profile, read_ahead=read_ahead,
@@ -240,35 +226,33 @@ class ExpertStore:
         return Profile(self.counters.routing, self._predictor.together, self._predictor.uses)
 
 
-def free_memory() -> int:
-    """Bytes that a store may take where nobody said: what is free here or in our cgroup, less a reserve."""
-    free = min(psutil.virtual_memory().available, _free_in_cgroup())
-    return free - max(RESERVE, int(free * RESERVE_SHARE))
+def bytes_for(source: ExpertSource, form: str | None = None) -> tuple[int, int]:
+    """The least budget that a store of these experts works with, and what all of them take.
 
-
-def _free_in_cgroup() -> int:
-    """Bytes below the memory limit of the group we are in; very many where there is none.
-
-    A container sees its own group as the root, so that both places are asked.
+    Of memory, in `form` as `ExpertStore.open` takes it. Raises EngineError, BadModelFile, UnsupportedModel.
     """
-    free = 1 << 62
-    try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
-    except OSError:
-        return free
-    for line in lines:
-        _, controllers, own = line.split(":", 2)
-        if controllers == "":
-            root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
-        elif "memory" in controllers.split(","):
-            root, names = Path("/sys/fs/cgroup/memory"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
-        else:
-            continue
-        for folder in (root / own.lstrip("/"), root):
-            with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-                most, now = (int((folder / name).read_text()) for name in names)
-                free = min(free, most - now)
-    return free
+    geometry, slot_bytes = _slots_for(source, form)
+    if isinstance(source, PackedModel):
+        scratch = packed_scratch_bytes(source)
+    else:
+        scratch = CheckpointFetch(source, geometry).scratch_bytes
+    layers, experts = len(source.expert_layers()), source.expert_count()
+    fixed = scratch + Predictor(layers, experts).bytes
+    every = layers * experts
+    return fixed + min(LEAST_SLOTS, every) * slot_bytes, fixed + every * slot_bytes
+
+
+def _slots_for(source: ExpertSource, form: str | None) -> tuple[Geometry, int]:
+    """How an expert lies in memory, and what a slot takes that holds any of them, also while it is read."""
+    if isinstance(source, PackedModel):
+        if form not in (None, source.form):
+            raise EngineError(f"{source.path} is packed as {source.form}, not as {form}; convert it again.")
+        geometry = next(iter(source.layers.values())).geometry.loaded
+        return geometry, max(geometry.bytes, *(layer.geometry.bytes for layer in source.layers.values()))
+    first = source.expert(source.expert_layers()[0], 0)
+    intermediate, hidden = first.gate.shape
+    geometry = Geometry(form or "float32", hidden, intermediate, first.biases is not None)
+    return geometry, geometry.bytes
 
 
 def _on(tier: Tier, slot: int, x: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from engine.hosted.cache import HostedCache, State
 from engine.hosted.experts import Experts
 from engine.hosted.images import Images, Picture, embed_image
 from engine.hosted.latent import SoftmaxScale
-from engine.hosted.precision import COMPUTED_IN, Precision
+from engine.hosted.precision import COMPUTED_IN, Precision, cache_dtype_of
 from engine.hosted.steps import BranchStep, PrefillStep, Step, Tails, stacked
 from engine.hosted.weights import DenseWeights, Loader
 
@@ -71,7 +71,7 @@ class HostedModel:
         if precision == "int8" and device.type != "cpu":
             raise UnsupportedModel("Weights in int8 run on the processor alone; use bfloat16 on a GPU.")
         if cache_dtype is None:
-            cache_dtype = torch.float32 if precision == "float32" else torch.bfloat16
+            cache_dtype = cache_dtype_of(precision)
         model = build(source.config, source.path, device)
         adapt(model, experts, softmax_scale, source.path)
         Loader(source, precision, device, progress).fill(model)

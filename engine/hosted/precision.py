@@ -18,6 +18,13 @@ COMPUTED_IN: dict[Precision, torch.dtype] = {
     "bfloat16": torch.bfloat16,
     "int8": torch.float32,
 }
+
+
+def cache_dtype_of(precision: Precision) -> torch.dtype:
+    """What keys, values and latents are kept in."""
+    return torch.float32 if precision == "float32" else torch.bfloat16
+
+
 FLOATS_AT_ONCE = 1 << 22
 """Values dequantised together while a weight is read: 16 MiB of float32."""
 

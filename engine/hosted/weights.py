@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from engine.errors import BadModelFile
-from engine.hosted.experts import is_router
+from engine.hosted.experts import is_experts, is_router
 from engine.hosted.precision import (
     COMPUTED_IN,
     Int8Embedding,
@@ -86,17 +86,15 @@ class Loader:
         self._checkpoint.release()
 
     def _fill(self, model: nn.Module, name: str, module: nn.Module, tied: bool) -> None:
-        vision = any(part in VISION for part in name.split("."))
-        if self._precision == "int8" and not vision:
-            if isinstance(module, nn.Linear) and name.rpartition(".")[2] not in NEVER_INT8:
-                bias = None if module.bias is None else self._find(f"{name}.bias", module.bias)
-                model.set_submodule(name, Int8Linear(self._find(f"{name}.weight", module.weight), bias))
-                return
-            if isinstance(module, nn.Embedding):
-                weight = self._find(f"{name}.weight", module.weight)
-                model.set_submodule(name, StoredEmbedding(weight) if tied else Int8Embedding(weight))
-                return
-        dtype = torch.float32 if is_router(module) else COMPUTED_IN[self._precision]
+        dtype = kept_in(name, module, self._precision)
+        if dtype == torch.int8 and isinstance(module, nn.Linear):
+            bias = None if module.bias is None else self._find(f"{name}.bias", module.bias)
+            model.set_submodule(name, Int8Linear(self._find(f"{name}.weight", module.weight), bias))
+            return
+        if isinstance(module, nn.Embedding) and dtype == torch.int8:
+            weight = self._find(f"{name}.weight", module.weight)
+            model.set_submodule(name, StoredEmbedding(weight) if tied else Int8Embedding(weight))
+            return
         for part, empty in list(module.named_parameters(recurse=False)):
             weight = self._find(f"{name}.{part}", empty)
             full = read_floats(weight, dtype, self._device).reshape(empty.shape)
@@ -124,6 +122,38 @@ class Loader:
             if stored in self._names:
                 return stored
         raise BadModelFile(f"{self._checkpoint.path} has no tensor {name}; fetch the model again.")
+
+
+def kept_in(name: str, module: nn.Module, precision: Precision) -> torch.dtype:
+    """What the weights of this module of a model are kept in; int8 for a linear layer or an embedding."""
+    if precision == "int8" and not any(part in VISION for part in name.split(".")):
+        linear = isinstance(module, nn.Linear) and name.rpartition(".")[2] not in NEVER_INT8
+        if linear or isinstance(module, nn.Embedding):
+            return torch.int8
+    return torch.float32 if is_router(module) else COMPUTED_IN[precision]
+
+
+def held_bytes(model: nn.Module, precision: Precision) -> int:
+    """What a model without weights will take once it is filled; its routed experts are not counted."""
+    tied = bool(getattr(getattr(model, "config", None), "tie_word_embeddings", False))
+    total = 0
+    for name, module in model.named_modules():
+        if not _has_weights(module) or is_experts(module):
+            continue
+        dtype = kept_in(name, module, precision)
+        # Of a tied matrix the head is kept in 8 bits, and nothing of the embedding; else the embedding alone.
+        twice = isinstance(module, nn.Embedding) if dtype == torch.int8 else name == "lm_head"
+        if not (tied and twice):
+            total += sum(_held(each, dtype) for each in module.parameters(recurse=False))
+    return total
+
+
+def _held(weight: torch.Tensor, dtype: torch.dtype) -> int:
+    """Bytes; in 8 bits a row has a scale, and a bias stays a float."""
+    if dtype != torch.int8:
+        return weight.numel() * dtype.itemsize
+    scales = weight.shape[0] if weight.dim() > 1 else 0
+    return (weight.numel() if scales else weight.numel() * 4) + scales * 4
 
 
 def _spellings(name: str) -> Iterator[str]:

@@ -182,9 +182,11 @@ def _joined(ids: list[int], mark: bytes, token_id: int) -> list[int]:
     return joined
 
 
-def load(path: Path, threads: int, progress: Callable[[float], None]) -> ScriptedRuntime:
+def load(
+    path: Path, threads: int, progress: Callable[[float], None], memory: int | None = None
+) -> ScriptedRuntime:
     """`slow` takes a while; `bad`, `fail`, `memory` and `crash` go wrong; `arch X` names the architecture;
-    `seeing` is a Mistral that looks at images."""
+    `seeing` is a Mistral that looks at images; `budget` has a token of context for each MiB of memory."""
     verb, _, rest = path.read_text().partition(" ")
     if verb == "slow":
         for n in range(10):
@@ -202,6 +204,10 @@ def load(path: Path, threads: int, progress: Callable[[float], None]) -> Scripte
         from tests.engine.seeing_runtime import SeeingRuntime
 
         return SeeingRuntime()
+    if verb == "budget" and memory is not None:
+        budgeted = ScriptedRuntime()
+        budgeted.context = memory >> 20
+        return budgeted
     return ScriptedRuntime(rest if verb == "arch" else "qwen2")
 
 

@@ -163,6 +163,18 @@ async def test_two_clients_share_one_process(scripted: ModelFile):
             assert [text_of(deltas) for deltas in answers] == ["one", "two", "three"]
 
 
+async def test_two_budgets_are_two_processes(scripted: ModelFile):
+    model = scripted("budget")
+    async with asyncio.timeout(20):
+        opened = [await Engine.open(model, memory=memory) for memory in (None, 1 << 30, 1 << 30, 2 << 30)]
+        told = [await engine.status() for engine in opened]
+        for engine in opened:
+            await engine.close(shutdown=True)
+    assert [status["memory"] for status in told] == [None, 1 << 30, 1 << 30, 2 << 30]
+    assert len({status["pid"] for status in told}) == 3 and told[1]["pid"] == told[2]["pid"]
+    assert [engine.capabilities.context for engine in opened] == [4096, 1024, 1024, 2048]
+
+
 async def test_hanging_up_cancels_and_lets_the_next_one_in(scripted: ModelFile):
     model = scripted()
     async with asyncio.timeout(20), await Engine.open(model) as waiting:

@@ -81,6 +81,8 @@ def test_one_socket_a_file(tmp_path: Path):
     link.symlink_to(model)
     first = locations.meeting(model)
     assert locations.meeting(link) == first
+    budgets = {locations.meeting(model, memory).socket for memory in (None, 1 << 30, 1 << 31)}
+    assert len(budgets) == 3 and first.socket in budgets
     assert len(os.fsencode(first.socket)) <= locations.MAX_SOCKET_PATH
     assert mode(first.log.parent) == 0o700
     model.write_text("changed")

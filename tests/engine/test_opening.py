@@ -12,9 +12,10 @@ import torch
 
 from engine import ChatRequest, Effort, Engine, Message, TextDelta, ThinkingDelta, ToolSpec, Usage
 from engine.checkpoints import open_checkpoint
-from engine.errors import ModelNotFound
-from engine.experts import convert
-from engine.opening import open_hosted
+from engine.errors import EngineError, ModelNotFound
+from engine.experts import PackedModel, convert
+from engine.memory_plan import LEAST_CONTEXT, shortfall
+from engine.opening import needs_of_checkpoint, open_hosted
 from engine.request import Sampling
 from engine.runtime import Runtime
 from tests.engine import random_checkpoints as random
@@ -91,6 +92,29 @@ async def test_the_engine_answers_from_a_folder(folder: Path) -> None:
             assert again.prefill <= 2
         other = question[0].model_copy(update={"content": "And in b.py?"})
         assert (await engine.cost(ChatRequest(messages=(other,)))).prefill > 2
+
+
+async def test_the_budget_decides_the_context_and_nothing_of_what_is_said(model: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "small-4"
+    folder.mkdir()
+    _packed(model, folder)
+    write_tekken(folder, "v15")
+    needs = needs_of_checkpoint(PackedModel(folder), "int8")
+    least = shortfall(0, needs)
+    with pytest.raises(EngineError, match=r"needs [\d,]+ MB of memory, and may take .*--memory"):
+        await Engine.open(str(folder), keep_alive=0, memory=least - 1)
+
+    said: list[list[int]] = []
+    contexts: list[int] = []
+    question = ChatRequest(messages=(Message(role="user", content="What is in a.py?"),), max_tokens=12)
+    for memory in (least, least + needs.cache(8192)):
+        async with await Engine.open(str(folder), keep_alive=0, memory=memory) as engine:
+            contexts.append(engine.capabilities.context)
+            *_, usage = [delta async for delta in engine.chat(question)]
+            assert isinstance(usage, Usage)
+            said.append(list(usage.token_ids))
+    assert contexts[0] == LEAST_CONTEXT < contexts[1]
+    assert said[0] == said[1]
 
 
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:

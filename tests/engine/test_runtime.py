@@ -6,7 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from engine.errors import ContextOverflow, UnsupportedModel
+from engine.errors import ContextOverflow, EngineError, UnsupportedModel
+from engine.gguf_file import GgufFile
+from engine.memory_plan import shortfall
+from engine.model import CACHE_BUDGET
+from engine.qwen2_model import Qwen2Model
+from engine.qwen2_needs import qwen2_needs
 from engine.request import Sampling
 from engine.runtime import Cancelled, Runtime
 from tests.engine.tiny_gguf import CONTEXT, write_tiny_gguf
@@ -105,6 +110,22 @@ def test_the_context_is_a_limit(runtime: Runtime) -> None:
     with pytest.raises(ContextOverflow, match="512"):
         answer(runtime, [1] * CONTEXT)
     assert len(answer(runtime, [1] * (CONTEXT - 3), 50)) == 3
+
+
+def test_a_budget_that_was_named_is_what_the_context_has(tiny_model: Path) -> None:
+    network = Runtime.load(tiny_model, threads=1)._model
+    needs = qwen2_needs(GgufFile(tiny_model))
+    assert isinstance(network, Qwen2Model)
+    linears = [linear for layer in network.layers for linear in (layer.qkv, layer.output, layer.gate_up)]
+    linears += [network.head, *(layer.down for layer in network.layers)]
+    assert needs.weights == sum(linear.rows * linear.columns for linear in linears)
+    assert needs.token_bytes == network.new_cache().token_bytes
+    assert needs.state_bytes == 2 * network.kv_heads * network.head_dim * 4 * CONTEXT
+    enough = shortfall(0, needs)  # of the least context, which here is the file's own
+    named = Runtime.load(tiny_model, threads=1, memory=enough)
+    assert named.context == CONTEXT and named._budget < CACHE_BUDGET
+    with pytest.raises(EngineError, match="name more with --memory"):
+        Runtime.load(tiny_model, threads=1, memory=enough - 1)
 
 
 def test_an_unknown_architecture_is_named(tmp_path: Path) -> None:

@@ -106,11 +106,11 @@ def test_nothing_that_is_said_brings_any(text: str, encoding: str):
 @given(HOSTILE)
 def test_no_listing_brings_any(text: str):
     out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
-    facts = {"title": text, "counts": {text: 1}}
+    part = {"parameters": 1, "bytes": 1, "active": 1}
+    facts = {"title": text, "counts": {text: 1}, "parts": {text: part}}
     with (
         contextlib.redirect_stdout(out),
-        patch.object(models, "resolve"),
-        patch.object(models, "describe", lambda ref: facts),
+        patch.object(models, "facts_of", lambda ref, memory: facts),
         patch.object(doctor, "_git", lambda: Finding("git", True, text)),
         patch.object(doctor, "_sandbox", lambda: nothing()),
         patch.object(sessions, "_summaries", lambda: [sessions.Summary("s", text, text, "done")]),

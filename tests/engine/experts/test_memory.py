@@ -75,7 +75,7 @@ def test_without_a_budget_the_group_s_limit_counts() -> None:
         (group / "memory.limit_in_bytes").write_text(str(600 << 20))
         program = (
             f"import os; open('{group}/cgroup.procs', 'w').write(str(os.getpid()));"
-            "from engine.experts.store import _free_in_cgroup; print(_free_in_cgroup())"
+            "from engine.machine_memory import free_in_cgroup; print(free_in_cgroup())"
         )
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,28 @@ def test_a_warm_cache_changes_nothing(runtime: Runtime, fresh: Callable[[], Runt
     turn = [*prompt, *cold, 20, 21]
     assert answer(runtime, turn) == answer(fresh(), turn)
     assert runtime.last_cached >= len(prompt) - 1
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_chunks_of_any_size_are_one_prefill(name: str, reference: Callable[..., Any]):
+    """A mixture of experts is read in long chunks: what it says of a text does not depend on that."""
+    prefix, text = tokens(8), tokens(700, seed=1)
+    of_size = {
+        chunk: Runtime(Path("tiny"), replace(opened(name, reference(name)), prefill_chunk=chunk))
+        for chunk in (100, 256, 2048)
+    }
+    scored = {chunk: runtime.score(prefix, text, top=1) for chunk, runtime in of_size.items()}
+    for chunk, scores in scored.items():
+        for (ours, _), (expected, _) in zip(scores, scored[256], strict=True):
+            assert ours == pytest.approx(expected, abs=5e-4 if name == "qwen3_next" else 1e-4), chunk
+    assert len({tuple(answer(runtime, text)) for runtime in of_size.values()}) == 1
+
+
+def test_the_cache_has_the_budget_that_was_planned(reference: Callable[..., Any]):
+    told = opened("mistral4", reference("mistral4"))
+    cache = told.network.new_cache()
+    assert Runtime(Path("tiny"), replace(told, cache_budget=cache.bytes_of(5000))).context == 5120
+    assert Runtime(Path("tiny"), told, cache.bytes_of(2000)).context == 2048
 
 
 def test_an_answer_that_is_gone_on_from_is_not_read_again(runtime: Runtime):

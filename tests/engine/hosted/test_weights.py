@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from engine.errors import BadModelFile, UnsupportedModel
-from engine.hosted import HostedModel
-from engine.hosted.precision import Int8Embedding, Int8Linear, StoredEmbedding
+from engine.hosted import HostedModel, needs_of
+from engine.hosted.precision import Int8Embedding, Int8Linear, Precision, StoredEmbedding
 from tests.engine.hosted.tiny import (
     CONFIGS,
     MISTRAL,
@@ -62,11 +62,25 @@ def held(model: HostedModel) -> int:
         tensors = [*module.parameters(recurse=False), *module.buffers(recurse=False)]
         if isinstance(module, Int8Linear):
             weight = module._linear._packed.unpack()[0]
-            total += weight.numel() + weight.shape[0] * 4
+            bias = module._linear._bias
+            total += weight.numel() + weight.shape[0] * 4 + (0 if bias is None else bias.nbytes)
         elif isinstance(module, Int8Embedding):
             tensors = [module._rows, module._scales]
         total += sum(each.nbytes for each in tensors)
     return total
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "int8"])
+def test_what_it_takes_is_known_before_it_is_read(name: str, precision: Precision, reference: Reference):
+    model = load(name, reference(name), precision=precision)
+    tables = sum(each.nbytes for each in model._model.buffers())
+    needs = needs_of(CONFIGS[name], "tiny", precision=precision, experts=7, least_experts=3)
+
+    assert needs.weights == held(model) - tables
+    assert (needs.experts, needs.least_experts, needs.context) == (7, 3, model.context)
+    assert needs.token_bytes == model.token_bytes
+    assert needs.context_in(needs.cache(5000)) == model.new_cache().tokens_in(needs.cache(5000)) == 5120
 
 
 @pytest.mark.parametrize("name", CONFIGS)

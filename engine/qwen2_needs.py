@@ -1,0 +1,37 @@
+"""What a qwen2 file takes of memory once it is loaded, by its header alone."""
+
+from __future__ import annotations
+
+from math import prod
+
+from engine.errors import BadModelFile
+from engine.gguf_file import GgufFile
+from engine.memory_plan import Needs
+
+HALF, FLOAT = 2, 4
+"""Bytes of a number in the cache, and while it is computed with."""
+
+
+def qwen2_needs(file: GgufFile) -> Needs:
+    """See `engine.memory_plan`. Raises BadModelFile where the header lacks a size, or has a senseless one."""
+    try:
+        return _needs(file)
+    except (TypeError, ArithmeticError, KeyError):
+        raise BadModelFile(f"{file.path}: the sizes in its header make no model; fetch it again.") from None
+
+
+def _needs(file: GgufFile) -> Needs:
+    hidden, heads = file.value("embedding_length"), file.value("attention.head_count")
+    keys = file.value("attention.head_count_kv") * (hidden // heads)
+    matrices = {name: tensor.shape for name, tensor in file.tensors.items() if len(tensor.shape) == 2}
+    if "output.weight" in matrices:
+        del matrices["token_embd.weight"]  # looked up in the file, row by row
+    inner = 2 * file.tensor("blk.0.ffn_gate.weight").shape[0]
+    context = file.value("context_length")
+    return Needs(
+        weights=sum(prod(shape) for shape in matrices.values()),
+        activations_a_token=FLOAT * (2 * hidden + 2 * inner),
+        token_bytes=2 * keys * file.value("block_count") * HALF,
+        state_bytes=2 * keys * context * FLOAT,  # keys and values of one layer, widened
+        context=context,
+    )
