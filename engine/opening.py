@@ -12,8 +12,9 @@ from engine.checkpoints import Checkpoint, open_checkpoint
 from engine.errors import ModelNotFound
 from engine.experts import ExpertStore, PackedModel, is_packed, profile_path
 from engine.gguf_file import GgufFile
+from engine.gguf_tokenizer import TOKENIZER_GGUF
 from engine.hf_tokenizer import HfTokenizer
-from engine.hosted import HostedModel, Precision, activation_of
+from engine.hosted import HostedModel, Precision, SoftmaxScale, activation_of
 from engine.network import EndingTokenizer, Opened
 from engine.tekken import TekkenTokenizer
 from engine.tokenizer import Tokenizer
@@ -36,11 +37,13 @@ def open_hosted(
     *,
     memory: int | None = None,
     precision: Precision | None = None,
+    softmax_scale: SoftmaxScale = "stated",
 ) -> Opened:
     """A folder or a GGUF file of any family that `engine.hosted` knows.
 
     `memory` bounds what routed experts take, in bytes (what is free, less a reserve, where it is None).
     `precision` is of everything else: int8 on a processor and bfloat16 on a GPU unless named.
+    `softmax_scale` concerns Small 4 alone, see `engine.hosted.latent`.
     Raises ModelNotFound, BadModelFile, UnsupportedModel, EngineError.
     """
     checkpoint: Any = PackedModel(path) if path.is_dir() and is_packed(path) else open_checkpoint(path)
@@ -62,6 +65,7 @@ def open_hosted(
         store,
         precision=precision or ("int8" if device == "cpu" else "bfloat16"),
         device=device,
+        softmax_scale=softmax_scale,
         progress=progress,
     )
     return Opened(
@@ -81,6 +85,8 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
         return TekkenTokenizer(path / "tekken.json")
     if (path / "tokenizer.json").is_file():
         return HfTokenizer(path / "tokenizer.json")
+    if (path / TOKENIZER_GGUF).is_file():
+        return Tokenizer(GgufFile(path / TOKENIZER_GGUF))
     raise ModelNotFound(
         f"{path} has no tokenizer (tekken.json or tokenizer.json); fetch the model's folder whole."
     )

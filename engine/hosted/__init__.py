@@ -9,7 +9,17 @@ import os
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 from engine.hosted.experts import Activation, Experts, activation_of
+from engine.hosted.latent import SoftmaxScale
 from engine.hosted.model import HostedModel, Source
 from engine.hosted.precision import Precision, Weight
 
-__all__ = ["Activation", "Experts", "HostedModel", "Precision", "Source", "Weight", "activation_of"]
+__all__ = [
+    "Activation",
+    "Experts",
+    "HostedModel",
+    "Precision",
+    "SoftmaxScale",
+    "Source",
+    "Weight",
+    "activation_of",
+]
