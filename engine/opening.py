@@ -12,8 +12,9 @@ from engine.checkpoints import open_checkpoint
 from engine.errors import ModelNotFound
 from engine.experts import ExpertStore, PackedModel, bytes_for, is_packed, profile_path
 from engine.gguf_file import GgufFile
+from engine.gguf_tokenizer import TOKENIZER_GGUF
 from engine.hf_tokenizer import HfTokenizer
-from engine.hosted import HostedModel, Precision, activation_of, needs_of
+from engine.hosted import HostedModel, Precision, SoftmaxScale, activation_of, needs_of
 from engine.machine_memory import budget_of
 from engine.memory_plan import Needs, divide
 from engine.network import EndingTokenizer, Opened
@@ -38,12 +39,14 @@ def open_hosted(
     *,
     memory: int | None = None,
     precision: Precision | None = None,
+    softmax_scale: SoftmaxScale = "stated",
 ) -> Opened:
     """A folder or a GGUF file of any family that `engine.hosted` knows.
 
     `memory` is what the model may take, in bytes, divided by `engine.memory_plan`; what is free, less a
     reserve, where it is None. `precision` is of everything but the routed experts: int8 on a processor and
-    bfloat16 on a GPU unless named. Raises ModelNotFound, BadModelFile, UnsupportedModel, EngineError.
+    bfloat16 on a GPU unless named. `softmax_scale` concerns Small 4 alone, see `engine.hosted.latent`.
+    Raises ModelNotFound, BadModelFile, UnsupportedModel, EngineError.
     """
     checkpoint = open_any(path)
     tokenizer = open_tokenizer(path)
@@ -61,7 +64,14 @@ def open_hosted(
             activation=activation_of(text),
             form=form_of(checkpoint),
         )
-    network = HostedModel.load(checkpoint, store, precision=precision, device=device, progress=progress)
+    network = HostedModel.load(
+        checkpoint,
+        store,
+        precision=precision,
+        device=device,
+        softmax_scale=softmax_scale,
+        progress=progress,
+    )
     return Opened(
         network,
         tokenizer,
@@ -98,6 +108,8 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
         return TekkenTokenizer(path / "tekken.json")
     if (path / "tokenizer.json").is_file():
         return HfTokenizer(path / "tokenizer.json")
+    if (path / TOKENIZER_GGUF).is_file():
+        return Tokenizer(GgufFile(path / TOKENIZER_GGUF))
     raise ModelNotFound(
         f"{path} has no tokenizer (tekken.json or tokenizer.json); fetch the model's folder whole."
     )

@@ -61,7 +61,8 @@ def native_config(file: Path, values: dict[str, Any]) -> dict[str, Any]:
     """The configuration of Mistral3ForConditionalGeneration, or of Mistral4ForCausalLM where it sees nothing.
 
     As transformers' convert_mistral4_weight_to_hf.py. `yarn.apply_scale` has no equal there; it is kept as
-    `yarn_apply_scale` of the text configuration, for who chooses the softmax scale.
+    `yarn_apply_scale` of the text configuration, for who chooses the softmax scale. Where it is missing it is
+    true, as in vLLM (`_remap_mistral_yarn_args`).
     """
     params = Params(file, values)
     if "moe" not in params or "kv_lora_rank" not in params:
@@ -125,7 +126,7 @@ def _text(params: Params) -> dict[str, Any]:
         "norm_topk_prob": True,
         "rope_interleave": True,
         "rope_parameters": _rope(params, rotary / (rotary + plain)),
-        "yarn_apply_scale": params.part("yarn").flag("apply_scale", False),
+        "yarn_apply_scale": params.part("yarn").flag("apply_scale", True),
     }
 
 

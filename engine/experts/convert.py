@@ -28,6 +28,7 @@ from engine.experts.grouped import refuse_non_finite
 from engine.experts.packed import DENSE, FORMAT, KINDS, MANIFEST, VERSION, PackedModel, layer_file
 from engine.experts.record import Geometry, fill, kept_of
 from engine.experts.source import Convertible, Progress, Weight
+from engine.gguf_tokenizer import TOKENIZER_GGUF, copy_tokenizer
 
 JOURNAL = "journal.jsonl"
 RESERVE = 64 << 20
@@ -54,7 +55,7 @@ def convert(
 
     `form` is "int4", "int8", "bfloat16" or "float32", for the routed experts. Dense tensors keep 32 or 16
     bits; any other kind becomes bfloat16, or float32 where it has one dimension. `beside` names small files
-    to copy; left out, the tokenizer's files of the source's folder.
+    to copy; left out, the tokenizer's files of the source's folder, or the tokenizer within a GGUF file.
     Raises EngineError (the disk is full, the name is taken, another conversion is at work), BadModelFile or
     UnsupportedModel; what is finished stays in `target.partial` for the next call.
     """
@@ -69,6 +70,8 @@ def convert(
             _write_all(source, folder, plan, journal, progress)
             for file in beside if beside is not None else _beside(source.path):
                 shutil.copyfile(file, folder / file.name)
+            if beside is None and source.path.is_file():
+                copy_tokenizer(source.path, folder / TOKENIZER_GGUF)
             _write_whole(folder / MANIFEST, json.dumps(plan.manifest(journal), ensure_ascii=False).encode())
             PackedModel(folder)
             _flush(folder)

@@ -9,10 +9,12 @@ import os
 os.environ.setdefault("USE_HUB_KERNELS", "NO")
 
 from engine.hosted.experts import Activation, Experts, activation_of
+from engine.hosted.latent import SoftmaxScale
 from engine.hosted.model import HostedModel, Source
 from engine.hosted.needs import needs_of
 from engine.hosted.precision import Precision, Weight
 
 __all__ = [
-    "Activation", "Experts", "HostedModel", "Precision", "Source", "Weight", "activation_of", "needs_of",
+    "Activation", "Experts", "HostedModel", "Precision", "SoftmaxScale", "Source", "Weight", "activation_of",
+    "needs_of",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ from engine.hosted.cache import Attended, Layout, Recurrent
 from engine.hosted.experts import Experts, is_experts, is_router, route_in_float32, take_over
 from engine.hosted.families import hosted
 from engine.hosted.images import attend_within_images
-from engine.hosted.latent import LatentAttention, SoftmaxScale
+from engine.hosted.latent import LatentAttention, SoftmaxScale, stated
 
 log = logging.getLogger(__name__)
 
@@ -66,10 +66,11 @@ def adapt(model: Any, experts: Experts | None, softmax_scale: SoftmaxScale, wher
     decoder.config._attn_implementation = ATTENTION
     if hasattr(model.model, "vision_tower"):
         attend_within_images(model.model.vision_tower)
+    scale = stated(decoder.config, softmax_scale)
     latent = False
     for n, layer in enumerate(decoder.layers):
         if hasattr(getattr(layer, "self_attn", None), "kv_b_proj"):
-            layer.self_attn = LatentAttention(layer.self_attn, softmax_scale)
+            layer.self_attn = LatentAttention(layer.self_attn, scale)
             latent = True
         for module in list(layer.modules()):
             if is_router(module):
@@ -80,7 +81,7 @@ def adapt(model: Any, experts: Experts | None, softmax_scale: SoftmaxScale, wher
                         f"{where} has routed experts, but no weights for them; fetch it again."
                     )
                 take_over(module, n, experts)
-    if latent and softmax_scale == "plain":
+    if latent and scale == "plain":
         # Without `mscale_all_dim`, transformers would scale the angles' sine and cosine in its place.
         decoder.rotary_emb.attention_scaling = 1.0
 

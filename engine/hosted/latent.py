@@ -24,10 +24,10 @@ from transformers.models.mistral4.modeling_mistral4 import (
 
 from engine.hosted.steps import Step
 
-SoftmaxScale = Literal["plain", "yarn"]
-"""What scores are multiplied with. "plain": width ** -0.5, as llama.cpp, vLLM and SGLang have it, and as the
-model's own `params.json` says (`yarn.apply_scale: false`). "yarn": that times (0.1 * mscale_all_dim *
-ln(factor) + 1) ** 2, as transformers 5.24 has it. See docs/engine.md."""
+SoftmaxScale = Literal["stated", "plain", "yarn"]
+"""What scores are multiplied with. "plain": width ** -0.5, as vLLM and SGLang have it for Small 4. "yarn":
+that times (0.1 * mscale_all_dim * ln(factor) + 1) ** 2, as llama.cpp and transformers 5.24 have it. "stated":
+as the checkpoint says (`yarn.apply_scale` of params.json), plain where it is silent. See docs/engine.md."""
 EXPAND_FROM = 192
 """Tokens in a step from which expanding blocks of latents is cheaper. By products, at the size of Small 4:
 576 a pair and head over latents, 256 over what was expanded, and 49,152 to expand a latent for a head, so 154
@@ -37,7 +37,7 @@ tokens; measured on two cores (2,048 and 16,384 tokens before), it changes sides
 class LatentAttention(nn.Module):
     """In the place of a layer's `self_attn`, made of its parts, with the same names."""
 
-    def __init__(self, original: Any, softmax_scale: SoftmaxScale):
+    def __init__(self, original: Any, softmax_scale: Literal["plain", "yarn"]):
         super().__init__()
         self.layer = int(original.layer_idx)
         self.heads = int(original.num_heads)
@@ -103,7 +103,14 @@ class LatentAttention(nn.Module):
         return torch.cat((keys, key_rope.expand(self.heads, -1, -1)), dim=-1), values
 
 
-def softmax_scale_of(rope: dict[str, Any], width: int, softmax_scale: SoftmaxScale) -> float:
+def stated(config: Any, softmax_scale: SoftmaxScale) -> Literal["plain", "yarn"]:
+    """The scale that is meant, for a text model of this (transformers') configuration."""
+    if softmax_scale != "stated":
+        return softmax_scale
+    return "yarn" if getattr(config, "yarn_apply_scale", False) else "plain"
+
+
+def softmax_scale_of(rope: dict[str, Any], width: int, softmax_scale: Literal["plain", "yarn"]) -> float:
     """What the scores of heads of `width` values are multiplied with; `rope` are the config's parameters."""
     scale = width**-0.5
     strength = rope.get("mscale_all_dim", 0)

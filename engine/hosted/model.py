@@ -58,7 +58,7 @@ class HostedModel:
         precision: Precision = "bfloat16",
         device: str | torch.device = "cpu",
         cache_dtype: torch.dtype | None = None,
-        softmax_scale: SoftmaxScale = "plain",
+        softmax_scale: SoftmaxScale = "stated",
         progress: Callable[[float], None] | None = None,
     ) -> HostedModel:
         """Read the dense weights of `source`, one at a time.

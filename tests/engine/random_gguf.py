@@ -12,7 +12,9 @@ import torch
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, RopeScalingType
 from gguf.quants import dequantize, quantize
 
-from tests.engine.random_checkpoints import PLAIN, ROTARY, VALUE, State, state_of
+from engine.byte_level import byte_alphabet
+from tests.engine.random_checkpoints import State, state_of
+from tests.engine.tekken_files import KNOWN, special_name
 
 KINDS = GGMLQuantizationType
 HALVES = {
@@ -28,6 +30,8 @@ NAMES = {
     "mlp.shared_experts.up_proj": "ffn_up_shexp", "mlp.shared_experts.down_proj": "ffn_down_shexp",
 }  # fmt: skip
 Choose = Callable[[str], GGMLQuantizationType]
+SPECIAL = [special_name(n) for n in range(KNOWN["v15"])]
+CONTROL, NORMAL = 3, 1
 
 
 def random_blocks(kind: GGMLQuantizationType, rows: int, columns: int, seed: int = 0) -> np.ndarray:
@@ -42,15 +46,31 @@ def random_blocks(kind: GGMLQuantizationType, rows: int, columns: int, seed: int
 
 
 def write_gguf(
-    model: Any, path: Path, choose: Choose, *, merged: bool = False, legacy: bool = False
+    model: Any,
+    path: Path,
+    choose: Choose,
+    *,
+    merged: bool = False,
+    legacy: bool = False,
+    tokenizer: bool = False,
+    temperature: bool = False,
 ) -> State:
     """`choose` says the type of a matrix by its GGUF name; vectors and the router stay F32, as in llama.cpp.
 
-    `merged`: gate and up of the experts in one stack. `legacy`: `attn_kv_b` whole. K-quants, which the
-    package cannot make, are random blocks instead of the model's weights. Returns the truth.
+    `merged`: gate and up of the experts in one stack. `legacy`: `attn_kv_b` whole. `tokenizer`: with one, of
+    as many tokens as the model's vocabulary. `temperature`: with the keys of llama-4 scaling, which the
+    converter leaves out where it starts from config.json. K-quants, which the package cannot make, are random
+    blocks instead of the model's weights. Returns the truth.
     """
+    text = getattr(model.config, "text_config", model.config)
+    plain, up_width = text.qk_nope_head_dim, text.v_head_dim
     writer = GGUFWriter(path, "mistral4")
-    _metadata(writer, model.config.text_config)
+    _metadata(writer, text)
+    if temperature:
+        writer.add_attn_temperature_scale(text.rope_parameters["llama_4_scaling_beta"])
+        writer.add_attn_temperature_length(text.rope_parameters["original_max_position_embeddings"])
+    if tokenizer:
+        _tokenizer(writer, text.vocab_size)
     truth: State = {}
 
     def add(name: str, value: torch.Tensor) -> torch.Tensor:
@@ -79,9 +99,9 @@ def write_gguf(
         if match[2] == "self_attn.kv_b_proj" and legacy:
             truth[name] = add(f"{block}.attn_kv_b.weight", value)
         elif match[2] == "self_attn.kv_b_proj":
-            parts = value.reshape(-1, PLAIN + VALUE, value.shape[1])
-            key = add(f"{block}.attn_k_b.weight", parts[:, :PLAIN].transpose(1, 2))
-            up = add(f"{block}.attn_v_b.weight", parts[:, PLAIN:])
+            parts = value.reshape(-1, plain + up_width, value.shape[1])
+            key = add(f"{block}.attn_k_b.weight", parts[:, :plain].transpose(1, 2))
+            up = add(f"{block}.attn_v_b.weight", parts[:, plain:])
             truth[name] = torch.cat((key.transpose(1, 2), up), dim=1).reshape(value.shape)
         elif match[2] == "mlp.experts.down_proj":
             truth[name] = add(f"{block}.ffn_down_exps.weight", value)
@@ -120,14 +140,30 @@ def _metadata(writer: GGUFWriter, text: Any) -> None:
     writer.add_vocab_size(text.vocab_size)
     writer.add_q_lora_rank(text.q_lora_rank)
     writer.add_kv_lora_rank(text.kv_lora_rank)
-    writer.add_key_length(text.kv_lora_rank + ROTARY)
+    writer.add_key_length(text.kv_lora_rank + text.qk_rope_head_dim)
     writer.add_value_length(text.kv_lora_rank)
-    writer.add_key_length_mla(PLAIN + ROTARY)
-    writer.add_value_length_mla(VALUE)
+    writer.add_key_length_mla(text.qk_nope_head_dim + text.qk_rope_head_dim)
+    writer.add_value_length_mla(text.v_head_dim)
     writer.add_expert_feed_forward_length(text.moe_intermediate_size)
     writer.add_expert_count(text.n_routed_experts)
     writer.add_expert_shared_count(text.n_shared_experts)
     writer.add_expert_weights_scale(text.routed_scaling_factor)
     writer.add_expert_weights_norm(True)
-    writer.add_rope_dimension_count(ROTARY)
+    writer.add_rope_dimension_count(text.qk_rope_head_dim)
     writer.add_rope_scaling_yarn_log_mul(0.1 * rope["mscale_all_dim"])
+
+
+def _tokenizer(writer: GGUFWriter, size: int) -> None:
+    """Small 4's special tokens, one token a byte, and merges of a space and what follows it."""
+    alphabet = list(byte_alphabet())
+    merges = [("Ġ", token) for token in alphabet][: size - len(SPECIAL) - len(alphabet)]
+    normal = [*alphabet, *(left + right for left, right in merges)]
+    assert len(SPECIAL) + len(normal) == size, "a vocabulary of 294 to 550 tokens"
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("tekken")
+    writer.add_token_list([*SPECIAL, *normal])
+    writer.add_token_types([CONTROL] * len(SPECIAL) + [NORMAL] * len(normal))
+    writer.add_token_merges([f"{left} {right}" for left, right in merges])
+    writer.add_bos_token_id(SPECIAL.index("<s>"))
+    writer.add_eos_token_id(SPECIAL.index("</s>"))
+    writer.add_pad_token_id(SPECIAL.index("<pad>"))

@@ -59,7 +59,7 @@ def write_tekken(folder: Path, version: str) -> Path:
     table.pop("multimodal", None)
     table["config"]["version"] = version
     table["special_tokens"] = [
-        {"rank": n, "token_str": _name(n), "is_control": True} for n in range(KNOWN[version])
+        {"rank": n, "token_str": special_name(n), "is_control": True} for n in range(KNOWN[version])
     ]
     table["image"] = SMALL_4 if version == "v15" else PIXTRAL
     if version == "v15":
@@ -69,7 +69,7 @@ def write_tekken(folder: Path, version: str) -> Path:
     return path
 
 
-def _name(n: int) -> str:
+def special_name(n: int) -> str:
     return BASE[n] if n < len(BASE) else LATER.get(n, f"<SPECIAL_{n}>")
 
 
