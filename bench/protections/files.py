@@ -100,6 +100,9 @@ GUARDED = (
     Protection("intruders are renamed", (
         Change(WORKSPACE, "    if not found:\n", "    if True:\n"),
     ), (f"{GIT}::test_nothing_makes_git_run_programs", f"{GIT}::test_what_was_removed_is_said")),
+    Protection("what was put aside before stays", (
+        Change("aside.py", '    while [ -e "$to" ] || [ -L "$to" ];', '    rm -rf -- "$to"; while false;'),
+    ), (f"{GIT}::test_what_was_put_aside_before_stays",)),
     Protection("bare repositories are found", (
         Change(FOLDERS, "or _looks_like_git(inside)):\n            found", "):\n            found"),
     ), (f"{GIT}::test_all_of_them_are_found",)),
