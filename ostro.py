@@ -49,9 +49,13 @@ def main() -> int:
     try:
         from tui.command_line import main as command_line
 
-        return command_line()
+        code = command_line()
     except KeyboardInterrupt:  # before there was anything to interrupt
-        return 130
+        code = 130
+    # How it ended has been said: no signal changes that while the interpreter is taken down.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
+    return code
 
 
 if __name__ == "__main__":

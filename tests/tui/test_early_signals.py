@@ -15,7 +15,7 @@ from tests.agent.running import ROOT
 from tests.conftest import GitRepo
 
 SIGNALLED = """
-import os, sys
+import atexit, os, sys
 import ostro
 
 class Finder:
@@ -27,6 +27,8 @@ class Finder:
 
 place, number, times = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 sys.meta_path.insert(0, Finder())
+if place == "exit":
+    atexit.register(os.kill, os.getpid(), number)
 sys.argv = ["ostro", *sys.argv[4:]]
 sys.exit(ostro.main())
 """
@@ -64,3 +66,10 @@ def test_once_they_have_there_is_an_end(git_repo: GitRepo, place: str, number: i
 def test_a_second_one_ends_it_at_once(git_repo: GitRepo, number: int, code: int) -> None:
     ended = signalled(git_repo({}), "tui.headless", number, times=2)
     assert (ended.returncode, ended.stdout, ended.stderr) == (code, "", "")
+
+
+@pytest.mark.parametrize("number", [2, 15])
+def test_after_the_end_its_exit_code_stands(git_repo: GitRepo, number: int) -> None:
+    ended = signalled(git_repo({}), "exit", number)
+    [end] = map(json.loads, ended.stdout.splitlines())
+    assert (ended.returncode, end["exit_code"]) == (3, 3) and "Traceback" not in ended.stderr
