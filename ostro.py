@@ -35,15 +35,27 @@ def clean_path() -> None:
     sys.path[:] = [entry for entry in sys.path if _real(entry) not in foreign - own]
 
 
+def _terminated(number: int, _frame: object) -> None:
+    os._exit(128 + number)  # nothing has begun that would have to be put in order
+
+
 def main() -> int:
     """Run the command line; returns the exit code."""
     clean_path()
+    import signal
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _terminated)
     try:
         from tui.command_line import main as command_line
 
-        return command_line()
+        code = command_line()
     except KeyboardInterrupt:  # before there was anything to interrupt
-        return 130
+        code = 130
+    # How it ended has been said: no signal changes that while the interpreter is taken down.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: os._exit(code))
+    return code
 
 
 if __name__ == "__main__":

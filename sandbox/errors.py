@@ -15,6 +15,10 @@ class NoSandbox(SandboxError):
     """No sandbox can be built on this machine."""
 
 
+class SandboxEnded(SandboxError):
+    """The sandbox ended before what was asked of it."""
+
+
 class NotARepository(SandboxError):
     """The folder is not (inside) a git repository that may serve as a workspace."""
 

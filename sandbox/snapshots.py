@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from sandbox.errors import ChangedMeanwhile, SandboxError, SnapshotMissing, TooLong
+from sandbox.errors import ChangedMeanwhile, SandboxEnded, SandboxError, SnapshotMissing, TooLong
 from sandbox.launcher import Finished, Launcher
 from sandbox.lent_folder import make_folder, touch, write_once
 from sandbox.limits import Limits
@@ -198,7 +198,7 @@ class Snapshots:
         env = {"GIT_DIR": str(self._store.git_dir), "GIT_WORK_TREE": str(self._root)}
         inside = INSIDE if self._launcher.bubblewrap is None else INSIDE_THERE
         git = [*self._git(), "ls-files", "-z", *options]
-        done = await self._run(own_program(inside.parent, "inside.awaited_pipes", *git), env)
+        done = await self._run_again(own_program(inside.parent, "inside.awaited_pipes", *git), env)
         return [os.fsdecode(name) for name in _output(done, "`git ls-files`").split(b"\0") if name]
 
     async def _ask(self, op: str, **request: Any) -> tuple[dict[str, Any], bytes]:
@@ -221,13 +221,25 @@ class Snapshots:
         }
         told = json.dumps({"place": place, "request": {"op": op, "session": self._session, **request}})
         argv = own_program(self._in_recorder.parent, "recorder.program")
-        raw = _output(await self._run(argv, {}, told.encode("ascii")), "The recorder of snapshots")
+        # What was restored half is not gone on with: it would be recorded as what was there before.
+        asking = self._run if op == "restore" else self._run_again
+        raw = _output(await asking(argv, {}, told.encode("ascii")), "The recorder of snapshots")
         line, _, data = raw.partition(b"\n")
         answer = json.loads(line)
         if "refused" in answer:
             raise (SnapshotMissing if answer.get("missing") else SandboxError)(answer["refused"])
         self._notes += answer.get("notes", [])
         return answer, data
+
+    async def _run_again(
+        self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes | None = None
+    ) -> Finished:
+        """Once more, in a sandbox that is built anew, where the first one ended meanwhile."""
+        try:
+            return await self._run(argv, env, stdin)
+        except SandboxEnded:
+            await self._launcher.release(self.policy)
+        return await self._run(argv, env, stdin)
 
     async def _run(self, argv: Sequence[str], env: Mapping[str, str], stdin: bytes | None = None) -> Finished:
         return await self._launcher.run(

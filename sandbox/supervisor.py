@@ -15,7 +15,7 @@ from typing import Any
 
 from sandbox.alone import Alone
 from sandbox.bubblewrap import Bubblewrap
-from sandbox.errors import SandboxError
+from sandbox.errors import SandboxEnded, SandboxError
 from sandbox.inside import serve
 from sandbox.inside.ports import QUESTION
 from sandbox.limits import Limits
@@ -120,7 +120,7 @@ class Supervisor:
             raise
         except OSError:
             channel.close()
-            raise SandboxError("The sandbox has ended, so the command was not run.") from None
+            raise SandboxEnded("The sandbox has ended, so the command was not run.") from None
         command = Command(self, channel)
         self._commands = {known for known in self._commands if known.running} | {command}
         return command
@@ -196,7 +196,7 @@ class Command:
             raise SandboxError(
                 f"The sandbox could not be completed ({told['failed']}), so the command was not run."
             )
-        raise SandboxError("The sandbox ended before the command did; what it did until then stays.")
+        raise SandboxEnded("The sandbox ended before the command did; what it did until then stays.")
 
     async def kill(self) -> None:
         """Kills all that is left and waits until it is gone. Harmless when called again."""

@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
-import stat
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from sandbox import forks
+from sandbox.aside import of_no_content, putting_aside, said_of
 from sandbox.errors import SandboxError
 from sandbox.files import Entry, Files
 from sandbox.git_guard import Guarded, changed_since, intruders, locked, pins
@@ -28,13 +28,6 @@ from sandbox.toolchain import workspace_venvs
 
 NOTHING = Path("/dev/null")
 LENT_INSIDE = Path("/run/ostro/lent")
-ASIDE = ".ostro-aside"
-MOVE_ASIDE = """
-for i in "$@"; do
-    [ "$i" = "$1" ] && continue
-    if [ -L "$i" ] || [ -p "$i" ]; then rm -f -- "$i"; else rm -rf -- "$i$1"; mv -T -- "$i" "$i$1"; fi
-done
-"""
 
 
 @dataclass(eq=False)
@@ -148,22 +141,19 @@ class Workspace:
         found = intruders(self._source, self._room.guarded)
         if not found:
             return said
-        told = {path: _of_no_content(self._source / path) for path in found}
+        told = {path: of_no_content(self._source / path) for path in found}
         # Inside, because a path in the repository may lead anywhere by now.
         free = {self.root / path for path in found}
         held = tuple(pin for pin in self._policy.pins if free.isdisjoint((pin.path, *pin.path.parents)))
         policy = replace(self._own_policy(), pins=held)
-        aside = ["/bin/sh", "-c", MOVE_ASIDE, "sh", ASIDE, *found]
-        await self._room.launcher.run(policy, aside, cwd=self.root, limits=self._room.limits)
+        done = await self._room.launcher.run(
+            policy, putting_aside(found), cwd=self.root, limits=self._room.limits, merge=False
+        )
         if left := intruders(self._source, self._room.guarded):
             raise SandboxError(
                 f"A command made {left[0]}, which git would act on; remove it before you run git."
             )
-        if removed := [f"{path} {what}" for path, what in told.items() if what]:
-            said += f"\n[removed, because git would follow it: {', '.join(removed)}]\n"
-        if files := [path for path, what in told.items() if not what]:
-            said += f"\n[renamed to *{ASIDE}, because git would act on it: {', '.join(files)}]\n"
-        return said
+        return said + said_of(done.stdout.bytes(), told)
 
     async def _opened_again(self) -> str:
         """Gives git's folders back to their owner, where a command has closed them; a line that says so.
@@ -380,14 +370,6 @@ def _stopped(done: Finished, limits: Limits) -> str:
     if done.exit_code == 128 + signal.SIGXFSZ:
         return f"\n[stopped, because a file grew over {limits.file_bytes >> 20} MiB]\n"
     return ""
-
-
-def _of_no_content(path: Path) -> str:
-    """Where a symbolic link leads, or that it is a named pipe; "" for anything else."""
-    try:
-        return "(a named pipe)" if stat.S_ISFIFO(path.lstat().st_mode) else f"-> {os.readlink(path)}"
-    except OSError:
-        return ""
 
 
 def _entries(found: list[list[Any]]) -> list[Entry]:

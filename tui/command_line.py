@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agent.ending import Ending, EnvironmentProblem, WrongUsage
+from agent.ending import Ending, EnvironmentProblem, Interrupted, WrongUsage
+from tui.early_signals import noted
 from tui.standard_output import complain, flush, settle
 
 EXIT_CODES = """\
@@ -246,13 +247,25 @@ def _fix(arguments: argparse.Namespace) -> int:
 
 def _headless(arguments: argparse.Namespace, told: Callable[[], dict[str, Any]]) -> int:
     """From here on the options have parsed: whatever is wrong still gives its `end`."""
-    from tui.headless import refuse, run_headless
-
+    refused, given = None, {}
     try:
-        options = _options(arguments, **told())
+        given = told()  # may wait for standard input, and be interrupted there
     except Ending as ending:
-        return refuse(ending, as_json=arguments.json)
-    return run_headless(options, as_json=arguments.json, output_dir=arguments.output_dir)
+        refused = ending
+    except KeyboardInterrupt:
+        refused = Interrupted()
+    with noted() as early:
+        from tui.headless import refuse, run_headless
+
+        if refused is None:
+            try:
+                options = _options(arguments, **given)
+            except Ending as ending:
+                refused = ending
+            else:
+                folder = arguments.output_dir
+                return run_headless(options, as_json=arguments.json, output_dir=folder, early=early)
+        return refuse(refused, as_json=arguments.json)
 
 
 def _session(arguments: argparse.Namespace) -> int:

@@ -19,6 +19,7 @@ from agent.opening import open_session
 from agent.options import RunOptions
 from agent.session import Session
 from tools.plain_text import json_escaped
+from tui.early_signals import EarlySignals
 from tui.fault import fault
 from tui.output_folder import OutputFolder
 from tui.printer import TextPrinter
@@ -62,9 +63,11 @@ def run_headless(
     as_json: bool = False,
     output_dir: Path | None = None,
     engine: OpenEngine | None = None,
+    early: EarlySignals | None = None,
 ) -> int:
     """Runs to the end and gives the exit code. Nothing is raised: whatever happens becomes an `end`."""
-    return asyncio.run(Headless(printer_for(as_json), output_dir).run(options, engine))
+    headless = Headless(printer_for(as_json), output_dir, early or EarlySignals())
+    return asyncio.run(headless.run(options, engine))
 
 
 def refuse(ending: Ending, *, as_json: bool) -> int:
@@ -79,9 +82,10 @@ def refuse(ending: Ending, *, as_json: bool) -> int:
 class Headless:
     """One run, its printer and its output folder."""
 
-    def __init__(self, printer: Printer, output_dir: Path | None = None) -> None:
+    def __init__(self, printer: Printer, output_dir: Path | None, early: EarlySignals) -> None:
         self._printer = printer
         self._output_dir = output_dir
+        self._early = early
         self._folder: OutputFolder | None = None
         self._lines: list[bytes] = []
         self._session: Session | None = None
@@ -97,6 +101,8 @@ class Headless:
         try:
             if self._output_dir:
                 self._folder = OutputFolder.open(self._output_dir)
+            if self._early.come:
+                raise Interrupted(terminated=self._early.come[0] == signal.SIGTERM)
             async with open_session(options, engine) as session:
                 self._session = session
                 if self._signal:

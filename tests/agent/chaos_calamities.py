@@ -61,8 +61,8 @@ class Running:
         code = self.process.returncode
         assert "Traceback" not in said, said
         ends = [event for event in self.events if event["type"] == "end"]
-        # Before its first event nobody has asked to be told of that signal: the kernel ends it.
-        unbegun = code == -signal.SIGTERM and not self.events
+        # Before its options have parsed there is the exit code alone, before Python has started none.
+        unbegun = code in (-signal.SIGTERM, 128 + signal.SIGTERM) and not self.events
         if code != -signal.SIGKILL and not unbegun:
             assert [end["exit_code"] for end in ends] == [code], (code, said)
             assert ends[0]["outcome"] != "fault", ends[0]["reason"]

@@ -166,6 +166,29 @@ async def test_what_was_removed_is_said(nested: Path, box: Sandbox) -> None:
     assert (nested / ".git" / "commondir.ostro-aside").exists()
 
 
+@pytest.mark.parametrize("kind", ["file", "folder", "link"])
+async def test_what_was_put_aside_before_stays(nested: Path, open_sandbox: Opener, kind: str) -> None:
+    """It may be what a command has moved there of the user's."""
+    folder = nested / ".git"
+    before = folder / "commondir.ostro-aside"
+    if kind == "folder":
+        before.mkdir()
+        (before / "mine").write_text("mine")
+    elif kind == "file":
+        before.write_text("mine")
+    else:
+        (folder / "info" / "mine").write_text("mine")
+        before.symlink_to("info/mine")
+    box = await open_sandbox()
+    for number in (2, 3):
+        done = await box.workspace.run(["sh", "-c", f"echo evil {number} > .git/commondir"])
+        name = f"commondir.ostro-aside-{number}"
+        assert f"[renamed to *.ostro-aside, because git would act on it: .git/{name}]" in done.output
+        assert (folder / name).read_text() == f"evil {number}\n"
+    assert (before / "mine" if kind == "folder" else before).read_text() == "mine"
+    assert before.is_symlink() is (kind == "link") and not (folder / "commondir").exists()
+
+
 async def test_git_works_in_all_of_them(nested: Path, box: Sandbox) -> None:
     identity = "-c user.name=T -c user.email=t@example.org"
     for folder in (".", "libs/module", "vendor/inner"):
