@@ -30,6 +30,7 @@ from agent.verify import Check, check_command
 from engine.errors import EngineDied
 from engine.request import Message
 from sandbox import Workspace
+from tools.plain_text import printable
 from tools.pytest_report import parse_report
 
 SEARCH_SECONDS = 300.0
@@ -205,5 +206,5 @@ async def _with_tools(
 def _hint(case: Case | None) -> str:
     if case is None or not case.suspects:
         return ""
-    lines = [f"- {s.name} in {s.file}, line {s.start_line}" for s in case.suspects[:3]]
+    lines = [f"- {s.name} in {printable(s.file)}, line {s.start_line}" for s in case.suspects[:3]]
     return "\n\nThe failing tests run mostly through:\n" + "\n".join(lines)

@@ -5,11 +5,11 @@ A repository's AGENTS.md tells an agent what to do, so it is read only where the
 
 from __future__ import annotations
 
-import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from agent.context import fence_of
 from agent.events import Warn
 from agent.prompts import prompt
 from agent.trust import is_trusted
@@ -41,7 +41,7 @@ async def system_message(session: Session) -> Message:
         except FileProblem as problem:
             session.emit(Warn(text=f"{path} was not read: {problem}"))
             continue
-        parts.append(prompt("instructions", path=path, content=content, fence=_fence(content)))
+        parts.append(prompt("instructions", path=path, content=content, fence=fence_of(content)))
     return Message(role="system", content="\n\n".join(parts))
 
 
@@ -82,8 +82,3 @@ async def _content(workspace: Workspace, path: str) -> str:
         return text
     kept = text[:MOST_CHARACTERS].rpartition("\n")[0] or text[:MOST_CHARACTERS]
     return f"{kept}\n[... {len(text) - len(kept):,} characters left out; read shows them ...]"
-
-
-def _fence(text: str) -> str:
-    """Backticks that do not occur in it so often in a row."""
-    return "`" * (max((len(run) for run in re.findall(r"`{3,}", text)), default=2) + 1)

@@ -30,11 +30,23 @@ LARGEST_GIT = 64 << 20
 SHARED_FOLDERS = ("node_modules",)
 
 
-def overlay(source: Path, ground: Path, root: Path) -> Overlay:
-    """Over the tree at `source`, seen at `root`; what is written goes below `ground`."""
+def itself(source: Path, root: Path) -> Mount:
+    """The repository, and no other folder that is at its path when a sandbox is built anew."""
+    status = os.lstat(source)
+    return Mount(source, root, writable=True, identity=(status.st_dev, status.st_ino))
+
+
+def overlay(tree: Mount | Overlay, source: Path, ground: Path) -> Overlay:
+    """Over the tree at `source`, seen where `tree` is; what is written goes below `ground`.
+
+    Raises SandboxError where another tree is there by now: inside, nobody can tell what an overlay lies over.
+    """
+    now = _mount(source, tree.target)
+    if isinstance(tree, Mount) and tree.identity and (now is None or now.identity != tree.identity):
+        raise SandboxError(f"{source} was replaced meanwhile, so nothing was copied.")
     for name in (UPPER, WORK):
         (ground / name).mkdir()
-    return Overlay((source,), root, ground / UPPER, ground / WORK)
+    return Overlay((source,), tree.target, ground / UPPER, ground / WORK)
 
 
 def read_only(mount: Mount | Overlay) -> Mount | Overlay:

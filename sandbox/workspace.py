@@ -71,7 +71,7 @@ class Workspace:
         self._overlay = next((mount for mount in mounts if isinstance(mount, Overlay)), None)
         self.root = source if room.launcher.bubblewrap is None else room.policy.root
         """The path of the tree as programs see it: the repository's own, for a fork as well."""
-        mounts = list(mounts) or [Mount(source, self.root, writable=True)]
+        mounts = list(mounts) or [forks.itself(source, self.root)]
         self._shared = mounts[1:]
         below = self._overlay.lower[-1] if self._overlay else source
         if below == room.policy.root:
@@ -319,7 +319,7 @@ class Workspace:
         if room.launcher.bubblewrap is None or not room.overlays:
             return None
         ground = room.scratch.folder("fork")
-        overlay = forks.overlay(self._source, ground, self.root)
+        overlay = forks.overlay(self._policy.mounts[0], self._source, ground)
         fork = Workspace(room, ground / forks.UPPER, [overlay], ground=ground)
         try:
             await room.launcher.stand(fork._policy)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from agent.search.localise import Suspect
 from agent.search.units import first_line, is_docstring, parse, split_lines
+from tools.plain_text import printable
 
 MOST_TEST_LINES = 60
 MOST_HEAD_LINES = 40
@@ -25,7 +26,7 @@ def prefix(file: str, source: str, suspect: Suspect, tests: Sequence[str] = ()) 
     shown = "\n\n\n".join(parts)
     if shown:
         shown = f"# The tests, which all pass.\n{shown}\n\n\n"
-    return f"{shown}# {file}: the correct, well-tested implementation.\n{_head(source, suspect)}"
+    return f"{shown}# {printable(file)}: the correct, well-tested implementation.\n{_head(source, suspect)}"
 
 
 def _head(source: str, suspect: Suspect) -> str:

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from agent.context import fence_of
 from agent.prompts import prompt
 from agent.search.candidates import Edit, Sieve
 from agent.search.case import Case
@@ -15,6 +16,7 @@ from agent.search.localise import Suspect
 from agent.search.prefix import prefix
 from agent.search.units import first_line, parse, split_lines, units
 from engine.request import ChatRequest, Effort, Message, Sampling
+from tools.plain_text import plain, printable
 
 _FENCE = re.compile(r"```[\w+-]*[ \t]*\n(.*?)(?:\n```|\Z)", re.DOTALL)
 ANSWER = 1200
@@ -50,14 +52,18 @@ def request(case: Case, attempt: Attempt) -> ChatRequest:
     source = case.sources[suspect.file]
     lines = split_lines(source)
     code = "".join(lines[suspect.start_line - 1 : suspect.end_line])
+    shown = {
+        "head": prefix(suspect.file, source, suspect).partition("\n")[2].rstrip(),
+        "code": code.rstrip(),
+        "tests": "\n\n".join(case.tests[:2])[:SHOWN_OUTPUT],
+        "output": _relevant(case.output),
+    }
     text = prompt(
         "search_rewrite",
-        file=suspect.file,
+        file=printable(suspect.file),
         function=suspect.name,
-        head=prefix(suspect.file, source, suspect).partition("\n")[2].rstrip(),
-        code=code.rstrip(),
-        tests="\n\n".join(case.tests[:2])[:SHOWN_OUTPUT],
-        output=_relevant(case.output),
+        fence=fence_of(*shown.values()),
+        **shown,
     )
     return ChatRequest(
         messages=(Message(role="user", content=text),),
@@ -141,5 +147,5 @@ def _with_imports(new: str | None, source: str, block: str, tree: ast.Module) ->
 
 def _relevant(output: str) -> str:
     """The end of the failing run: that is where runners put the reason."""
-    text = output.rstrip()
+    text = plain(output).rstrip()
     return text if len(text) <= SHOWN_OUTPUT else "[...]\n" + text[-SHOWN_OUTPUT:].partition("\n")[2]

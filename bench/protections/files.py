@@ -14,6 +14,7 @@ from bench.protections.changing import (
     FOLDERS,
     FORK,
     FORKS,
+    FURTHER,
     GIT,
     GUARD,
     LAYERS,
@@ -143,6 +144,12 @@ GUARDED = (
 )  # fmt: skip
 
 FORKED = (
+    Protection("the workspace is the one there was", (
+        Change(SERVE, "if not _is(path, identity):", "if False:"),
+    ), (f"{FURTHER}::test_another_folder_at_the_path_of_the_repository_is_not_worked_in[sandboxed]",)),
+    Protection("fork: an overlay is over the one there was", (
+        Change(FORK, "if isinstance(tree, Mount) and tree.identity and", "if False and"),
+    ), (f"{FURTHER}::test_another_folder_at_the_path_of_the_repository_is_not_worked_in[sandboxed]",)),
     Protection("fork: shared folders are those there were", (
         Change(SERVE, "if not _is(path, identity):", "if False:"),
     ), (f"{FORKS}::test_a_sandbox_started_anew_shares_nothing_else[sandboxed]",)),

@@ -9,6 +9,7 @@ APPROVAL, RULES, WORDS = "agent/approval.py", "agent/rules.py", "agent/shell_wor
 SECRETS, ASKING, PLAIN = "agent/secrets.py", "agent/asking.py", "tools/plain_text.py"
 JOURNAL, RESUME = "agent/journal.py", "agent/resume.py"
 TRUSTED, APPROVED = "tests/agent/test_trust.py", "tests/agent/test_approval.py"
+REWRITTEN = "tests/agent/search/test_rewrite.py::test_nothing_of_the_repositorys_leaves_its_fence_or_its_line"
 SPOKEN, MASKED, ESCAPED = (
     "tests/agent/test_shell_words.py", "tests/agent/test_secrets.py", "tests/tools/test_plain_text.py",
 )  # fmt: skip
@@ -30,8 +31,14 @@ LEAVE = (
         Change(TOLD, 'plain(data.decode("utf-8", "replace"))', 'data.decode("utf-8", "replace")'),
     ), (f"{TRUSTED}::test_a_trusted_one_is",)),
     Protection("trust: the fence of instructions", (
-        Change(TOLD, 're.findall(r"`{3,}", text)', "()"),
+        Change(TOLD, "fence=fence_of(content)", 'fence="```"'),
     ), (f"{TRUSTED}::test_a_trusted_one_is",)),
+    Protection("rewriting: the fences of what tests and code say", (
+        Change("agent/search/rewrite.py", "fence=fence_of(*shown.values())", 'fence="```"'),
+    ), (REWRITTEN,)),
+    Protection("rewriting: a file's name stays on its line", (
+        Change("agent/search/rewrite.py", "file=printable(suspect.file)", "file=suspect.file"),
+    ), (REWRITTEN,)),
     Protection("trust: instructions that are huge", (
         Change(TOLD, "if len(data) > MOST_BYTES:", "if False:"),
     ), (f"{TRUSTED}::test_one_that_leads_outside_or_is_huge_is_not_read[huge]",)),

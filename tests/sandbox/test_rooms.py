@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import psutil
@@ -374,3 +374,25 @@ def _in_a_terminal(argv: list[str]) -> str:
         os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
     return said.decode("utf-8", "replace")
+
+
+async def test_another_folder_at_the_path_of_the_repository_is_not_worked_in(
+    place: tuple[Sandbox, bool], repo: Path, outside: Path
+) -> None:
+    """No command can put it there; whoever owns the folder around the repository can, while Ostro works."""
+    box, works = place
+    workspace = box.workspace
+    repo.rename(repo.with_name("moved"))
+    repo.symlink_to(outside.parent)
+    try:
+        refused = pytest.raises(SandboxError, match="was replaced meanwhile")
+        with nullcontext() if works else refused:
+            await workspace.run(["sh", "-c", "echo changed > canary"])
+        with nullcontext() if works else refused:
+            fork = await workspace.fork()
+            assert (await fork.run(["ls"])).output == "canary\n"
+        assert (outside.read_text() == "changed\n") is works
+    finally:
+        repo.unlink()
+        repo.with_name("moved").rename(repo)
+    assert (await workspace.run(["cat", "README.md"])).output == "read me\n"
