@@ -31,15 +31,15 @@ async def end_of(session: Session, ending: Ending) -> End:
             f"Ended unverified, and this was denied: {'; '.join(map(brief, denied))}.",
             verified=ending.verified,
         )
+    ways = going_on(session, ending, changed)
     commit = None
     try:
         ending, commit = await session.committing.finish(session, ending, changed)
     except Exception:
         ending = fault(session)
-    reason = " ".join(filter(None, [ending.reason, going_on(session, ending, changed)]))
     return End(
         outcome=ending.outcome,
-        reason=reason,
+        reason=" ".join(filter(None, [ending.reason, ways])),
         verified=ending.verified,
         steps=session.tally.steps,
         seconds=session.seconds,

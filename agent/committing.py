@@ -55,7 +55,8 @@ class Committing:
         if self._author is None or not isinstance(ending, Done) or not changed:
             return ending, None
         if session.unfinished:
-            return Done(f"Not committed, because the last turn is unfinished: {session.unfinished}"), None
+            why = f"Not committed, because the last turn is unfinished: {session.unfinished}"
+            return Done(why, verified=ending.verified), None
         wanted = session.options.command or session.options.verify
         if wanted and not ending.verified:
             return Done("Not committed, because the command has not passed.", verified=ending.verified), None

@@ -113,8 +113,7 @@ def split_command(text: str) -> list[str]:
 
     ValueError: a quote is open.
     """
-    words = shlex.split(text)
-    return ["sh", "-c", text] if _needs_shell(text) else words
+    return ["sh", "-c", text] if _needs_shell(text) else shlex.split(text)
 
 
 def _needs_shell(text: str) -> bool:

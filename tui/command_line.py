@@ -7,7 +7,6 @@ torch nor textual.
 from __future__ import annotations
 
 import argparse
-import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent.ending import Ending, EnvironmentProblem, Interrupted, WrongUsage
+from tui import option_values as values
 from tui.early_signals import noted
 from tui.standard_output import complain, flush, settle
 
@@ -32,6 +32,7 @@ MODEL = "a catalogue name, a GGUF file or a model's folder (default: the embedde
 MEMORY = """\
 what the model may take, such as 16GB: its weights, what it keeps of a conversation, and those of its
 experts that stay in memory (default: what is free, less a reserve)"""
+TIME_LIMIT = "end after so many seconds; loading the model does not count"
 ABOUT = """\
 A coding agent that hosts its own model.
 
@@ -112,7 +113,10 @@ def _parser() -> Parser:
     run = commands.add_parser("run", help="do one task, without a screen", epilog=EXIT_CODES)
     run.add_argument("task", nargs="?", metavar="TASK", help="what to do; - reads it from standard input")
     run.add_argument(
-        "--verify", metavar="CMD", type=_command, help="a command that must pass before it is done"
+        "--verify",
+        metavar="CMD",
+        type=values.command,
+        help="a command that must pass before it is done",
     )
     _run_options(run)
     _headless_options(run)
@@ -140,7 +144,7 @@ def _parser() -> Parser:
 def _session_parser() -> Parser:
     parser = Parser("ostro", description="A session on the screen, in the repository here.")
     parser.add_argument(
-        "--verify", metavar="CMD", type=_command, help="a command that must pass after a task"
+        "--verify", metavar="CMD", type=values.command, help="a command that must pass after a task"
     )
     _run_options(parser)
     return parser
@@ -149,20 +153,16 @@ def _session_parser() -> Parser:
 def _run_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--repo", metavar="DIR", type=Path, help="the git repository (default: here)")
-    add(
-        "--model",
-        metavar="REF",
-        help="a catalogue name, a GGUF file or a folder (default: the embedded model)",
-    )
-    add("--memory", metavar="SIZE", type=_size, help=MEMORY)
+    add("--model", metavar="REF", help=MODEL)
+    add("--memory", metavar="SIZE", type=values.size, help=MEMORY)
     add("--effort", choices=("auto", "none", "high"), help="how hard it thinks (default: auto)")
     add("--resume", metavar="ID", help="go on with an earlier session")
-    add("--max-steps", metavar="N", type=_whole, help="end after so many steps (default: 60)")
-    add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
+    add("--max-steps", metavar="N", type=values.whole, help="end after so many steps (default: 60)")
+    add("--time-limit", metavar="S", type=values.seconds, help=TIME_LIMIT)
     add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
     add("--commit", action="store_true", help="commit what it changed, once it is done")
-    add("--seed", metavar="N", type=_seed, help="seed of everything that is drawn at random")
-    add("--allow-network", metavar="HOST[:PORT]", type=_host, action="append", help=ALLOW_NETWORK)
+    add("--seed", metavar="N", type=values.seed, help="seed of everything that is drawn at random")
+    add("--allow-network", metavar="HOST[:PORT]", type=values.host, action="append", help=ALLOW_NETWORK)
     add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox; never resumed")
 
 
@@ -171,7 +171,7 @@ def _headless_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-dir",
         metavar="DIR",
-        type=_folder,
+        type=values.folder,
         help="write events.jsonl, result.json, patch.diff there",
     )
 
@@ -187,16 +187,18 @@ def _models(commands: Any) -> None:
     pull.add_argument("name", metavar="NAME")
     show = verbs.add_parser("show", help="what a model's files say of it: parts, sizes, context")
     show.add_argument("ref", metavar="REF", help="a catalogue name, a GGUF file or a model's folder")
-    show.add_argument("--memory", metavar="SIZE", type=_size, help="what the model may take")
+    show.add_argument("--memory", metavar="SIZE", type=values.size, help="what the model may take")
     show.add_argument("--json", action="store_true", help="one JSON object")
     fit = verbs.add_parser("fit", help="which models this machine can host, how fast, and by what command")
-    fit.add_argument("--memory", metavar="SIZE", type=_size, help="what a model may take")
+    fit.add_argument("--memory", metavar="SIZE", type=values.size, help="what a model may take")
     fit.add_argument("--again", action="store_true", help="measure this machine anew")
     fit.add_argument("--json", action="store_true", help="one JSON object a model and precision")
     convert = verbs.add_parser("convert", help="pack a model's experts, so that they need not fit in memory")
     convert.add_argument("ref", metavar="REF", help="a model folder or a GGUF file")
-    convert.add_argument("target", metavar="TARGET", nargs="?", type=_folder, help="default: beside it")
-    convert.add_argument("--bits", type=_bits, default=4, help="of each weight: 4, 8 or 16 (default: 4)")
+    convert.add_argument("target", metavar="TARGET", nargs="?", type=values.folder, help="default: beside it")
+    convert.add_argument(
+        "--bits", type=values.bits, default=4, help="of each weight: 4, 8 or 16 (default: 4)"
+    )
     models.set_defaults(handler=_models_command)
 
 
@@ -223,7 +225,10 @@ def _sessions(commands: Any) -> None:
 def _undo(commands: Any) -> None:
     undo = commands.add_parser("undo", help="put the files back as they were before the last step")
     undo.add_argument(
-        "--to", metavar="STEP", type=_step, help="a checkpoint, as `ostro sessions show` has them"
+        "--to",
+        metavar="STEP",
+        type=values.step,
+        help="a checkpoint, as `ostro sessions show` has them",
     )
     redo = commands.add_parser("redo", help="bring back what the last undo overwrote")
     for parser in (undo, redo):
@@ -378,79 +383,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from tui.doctor import doctor
 
     return doctor(as_json=arguments.json)
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the name of the folder is empty")
-    return Path(text)
-
-
-def _command(text: str) -> list[str]:
-    from agent.verify import split_command
-
-    try:
-        words = split_command(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no command ({error})") from None
-    if not words:
-        raise argparse.ArgumentTypeError("the command is empty")
-    return words
-
-
-def _host(text: str) -> str:
-    from sandbox.allowed import BadHost, Entry
-
-    try:
-        return str(Entry.parse(text))
-    except BadHost as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
-
-
-def _size(text: str) -> int:
-    from agent.config import size_in_bytes
-
-    try:
-        size = size_in_bytes(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write one such as 16GB or 500MiB") from None
-    if not 1 << 20 <= size <= 1 << 50:
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 MiB to 1,024 TiB")
-    return size
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _step(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a checkpoint")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,18}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at most 18 digits")
-    return int(text)
-
-
-def _bits(text: str) -> int:
-    if text not in ("4", "8", "16"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not 4, 8 or 16")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
 
 
 def _version() -> str:

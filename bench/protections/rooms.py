@@ -187,7 +187,7 @@ LIFE = (
         f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",
     ), (Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER)),
     Protection("a keeper ends with the supervisor", (
-        Change(KEEPER, "    prctl(SET_DEATH_SIGNAL, signal.SIGKILL)\n", ""),
+        Change(KEEPER, "        prctl(SET_DEATH_SIGNAL, signal.SIGKILL)\n", "        pass\n"),
     ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",), (
         Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER,
     )),

@@ -202,6 +202,7 @@ async def test_a_merge_in_progress(git_repo: GitRepo) -> None:
     ran = await write(repo, "b.txt")
     assert (ran.end.exit_code, ran.end.commit) == (3, None)
     assert ran.end.reason.startswith("Done, but not committed: A merge is in progress")
+    assert "--resume" not in ran.end.reason, "the work is done: there is nothing to go on with"
     assert any("A merge is in progress" in event.text for event in ran.of(Warn))
     assert (repo / "b.txt").exists()
 

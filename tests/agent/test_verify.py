@@ -30,7 +30,7 @@ def test_what_is_quoted_needs_no_shell(text: str) -> None:
     "text",
     [
         *("cd x && make", "echo $HOME", 'echo "$HOME"', 'echo "`id`"', r'echo "\$x"', "ls *.py", "a\nb"),
-        *("echo a\\\nb", "echo 'a;b' ; true", "echo ~", 'echo "a\\\nb"'),
+        *("echo a\\\nb", "echo 'a;b' ; true", "echo ~", "cat <<'E'\nit's\nE", 'echo "a\\\nb"'),
     ],
 )
 def test_what_a_shell_acts_on_gets_one(text: str) -> None:
