@@ -61,18 +61,19 @@ class TextPrinter:
 
     def _show_model(self, event: events.Model) -> None:
         if event.state == "loading":
-            self._line(f"· loading {event.ref}", "dim")
+            self._line(f"· loading {one_line(event.ref, 1000)}", "dim")
         else:
-            self._line(f"· {event.ref} is ready ({event.family}, {event.context} tokens)", "dim")
+            what = one_line(f"{event.ref} is ready ({event.family}, {event.context} tokens)", 1000)
+            self._line(f"· {what}", "dim")
 
     def _show_step(self, event: events.Step) -> None:
         self._line(f"[{event.step}] {event.phase}", "cyan")
 
     def _show_effort(self, event: events.EffortChange) -> None:
-        self._line(f"· effort {event.effort}: {'; '.join(event.reasons)}", "yellow")
+        self._line(f"· effort {event.effort}: {one_line('; '.join(event.reasons), 1000)}", "yellow")
 
     def _show_tool_call(self, event: events.ToolCallEvent) -> None:
-        self._line(f"→ {event.name} {arguments_line(event.arguments)}")
+        self._line(f"→ {one_line(event.name)} {arguments_line(event.arguments)}")
 
     def _show_tool_result(self, event: events.ToolResultEvent) -> None:
         lines = plain(event.text).splitlines()
@@ -103,7 +104,7 @@ class TextPrinter:
         self._line(f"✗ {command}: {how}{failing} ({event.seconds:.1f} s)", "red")
         shown = event.failing or plain(event.tail).splitlines()[-OUTPUT_LINES:]
         for line in shown[:OUTPUT_LINES]:
-            self._line(f"  {plain(line)[:WIDTH]}", "dim")
+            self._line(f"  {one_line(line) if event.failing else plain(line)[:WIDTH]}", "dim")
         if len(event.failing) > OUTPUT_LINES:
             self._line(f"  … and {len(event.failing) - OUTPUT_LINES} more", "dim")
 
@@ -186,7 +187,7 @@ def summary(end: events.End) -> str:
     )
     steps = "1 step" if end.steps == 1 else f"{end.steps} steps"
     tokens = f"{end.tokens.generated} tokens generated"
-    reason = f" {end.reason}" if end.reason and end.outcome not in SAID_ON_STDERR else ""
+    reason = f" {one_line(end.reason, 10_000)}" if end.reason and end.outcome not in SAID_ON_STDERR else ""
     return f"{end.outcome}{words}: {files}, {steps}, {end.seconds:.1f} s, {tokens}.{reason}"
 
 
