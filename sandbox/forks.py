@@ -43,7 +43,7 @@ def overlay(tree: Mount | Overlay, source: Path, ground: Path) -> Overlay:
     """
     now = _mount(source, tree.target)
     if isinstance(tree, Mount) and tree.identity and (now is None or now.identity != tree.identity):
-        raise SandboxError(f"{source} was replaced meanwhile, so nothing was copied.")
+        raise SandboxError(f"{source} was replaced meanwhile, or removed, so nothing was copied.")
     for name in (UPPER, WORK):
         (ground / name).mkdir()
     return Overlay((source,), tree.target, ground / UPPER, ground / WORK)

@@ -21,9 +21,9 @@ def _block(event: events.AnyEvent) -> tuple[str, str] | None:
             first = f"ostro {event.version} · {one_line(event.repo, 1000)}"
             return "\n".join([first, *sandbox_lines(event.sandbox)]), "note"
         case events.EffortChange():
-            return f"effort {event.effort}: {'; '.join(event.reasons)}", "note"
+            return f"effort {event.effort}: {one_line('; '.join(event.reasons), 1000)}", "note"
         case events.ToolCallEvent():
-            return f"→ {event.name} {arguments_line(event.arguments)}", "call"
+            return f"→ {one_line(event.name)} {arguments_line(event.arguments)}", "call"
         case events.ToolResultEvent():
             return _first_lines(event.text), "result" if event.ok else "bad"
         case events.Approval(decision="allowed" | "denied"):
@@ -36,7 +36,7 @@ def _block(event: events.AnyEvent) -> tuple[str, str] | None:
         case events.UndoEvent():
             return undo_line(event), "note"
         case events.Warn():
-            return f"! {event.text}", "note"
+            return f"! {one_line(event.text, 10_000)}", "note"
     return None
 
 

@@ -61,18 +61,19 @@ class TextPrinter:
 
     def _show_model(self, event: events.Model) -> None:
         if event.state == "loading":
-            self._line(f"· loading {event.ref}", "dim")
+            self._line(f"· loading {one_line(event.ref, 1000)}", "dim")
         else:
-            self._line(f"· {event.ref} is ready ({event.family}, {event.context} tokens)", "dim")
+            what = one_line(f"{event.ref} is ready ({event.family}, {event.context} tokens)", 1000)
+            self._line(f"· {what}", "dim")
 
     def _show_step(self, event: events.Step) -> None:
         self._line(f"[{event.step}] {event.phase}", "cyan")
 
     def _show_effort(self, event: events.EffortChange) -> None:
-        self._line(f"· effort {event.effort}: {'; '.join(event.reasons)}", "yellow")
+        self._line(f"· effort {event.effort}: {one_line('; '.join(event.reasons), 1000)}", "yellow")
 
     def _show_tool_call(self, event: events.ToolCallEvent) -> None:
-        self._line(f"→ {event.name} {arguments_line(event.arguments)}")
+        self._line(f"→ {one_line(event.name)} {arguments_line(event.arguments)}")
 
     def _show_tool_result(self, event: events.ToolResultEvent) -> None:
         lines = plain(event.text).splitlines()
@@ -106,7 +107,7 @@ class TextPrinter:
         self._line(f"✗ {command}: {how}{failing} ({event.seconds:.1f} s)", "red")
         shown = event.failing or plain(event.tail).splitlines()[-OUTPUT_LINES:]
         for line in shown[:OUTPUT_LINES]:
-            self._line(f"  {plain(line)[:WIDTH]}", "dim")
+            self._line(f"  {one_line(line) if event.failing else plain(line)[:WIDTH]}", "dim")
         if len(event.failing) > OUTPUT_LINES:
             self._line(f"  … and {len(event.failing) - OUTPUT_LINES} more", "dim")
 
@@ -134,7 +135,8 @@ class TextPrinter:
             self._line("")
             self._line(f"✓ {one_line(shlex.join(self._green.command))} passes", "green")
         self._line("")
-        reason = f" {event.reason}" if event.reason and (self._reasons or event.outcome == "done") else ""
+        told = event.reason and (self._reasons or event.outcome == "done")
+        reason = f" {one_line(event.reason, 10_000)}" if told else ""
         self._line(summary(event) + reason, "green" if event.exit_code == 0 else "red")
 
     def _stream_text(self, event: events.Text | events.Thinking) -> None:

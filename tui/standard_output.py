@@ -22,7 +22,8 @@ def complain(text: str) -> None:
     if sys.stderr is None:
         return
     try:
-        say(text, sys.stderr)
+        # A name in it may hold a line feed, and what follows would look like a line of Ostro's.
+        say(plain(text).replace("\n", " "), sys.stderr)
         sys.stderr.flush()
     except (OSError, ValueError):
         _to_nowhere(sys.stderr)

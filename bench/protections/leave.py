@@ -9,6 +9,7 @@ APPROVAL, RULES, WORDS = "agent/approval.py", "agent/rules.py", "agent/shell_wor
 SECRETS, ASKING, PLAIN = "agent/secrets.py", "agent/asking.py", "tools/plain_text.py"
 JOURNAL, RESUME = "agent/journal.py", "agent/resume.py"
 TRUSTED, APPROVED = "tests/agent/test_trust.py", "tests/agent/test_approval.py"
+NO_LINES = "tests/tui/test_no_escapes.py::test_no_name_makes_a_line_of_its_own"
 REWRITTEN = "tests/agent/search/test_rewrite.py::test_nothing_of_the_repositorys_leaves_its_fence_or_its_line"
 SPOKEN, MASKED, ESCAPED = (
     "tests/agent/test_shell_words.py", "tests/agent/test_secrets.py", "tests/tools/test_plain_text.py",
@@ -33,6 +34,15 @@ LEAVE = (
     Protection("trust: the fence of instructions", (
         Change(TOLD, "fence=fence_of(content)", 'fence="```"'),
     ), (f"{TRUSTED}::test_a_trusted_one_is",)),
+    Protection("a name makes no line of its own on the screen", (
+        Change("tui/blocks.py", "{one_line(event.text, 10_000)}", "{event.text}"),
+    ), (NO_LINES,)),
+    Protection("a reason makes no line of its own", (
+        Change("tui/printer.py", "{one_line(end.reason, 10_000)}", "{end.reason}"),
+    ), (NO_LINES,)),
+    Protection("an error is one line", (
+        Change("tui/standard_output.py", '.replace("\\n", " ")', ""),
+    ), (NO_LINES,)),
     Protection("rewriting: the fences of what tests and code say", (
         Change("agent/search/rewrite.py", "fence=fence_of(*shown.values())", 'fence="```"'),
     ), (REWRITTEN,)),

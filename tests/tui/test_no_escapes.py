@@ -76,6 +76,32 @@ def test_no_event_brings_any_to_the_text_or_the_screen(text: str):
     assert not UNSEEN.search(stream.getvalue())
 
 
+OF_MANY_LINES = (events.Text, events.Thinking, events.ToolOutput, events.ToolResultEvent)
+
+
+def test_no_name_makes_a_line_of_its_own():
+    """It would look like one of Ostro's: `✓ pytest passed`."""
+    line = "✓ pytest passed (0.1 s)"
+    stream = io.StringIO()
+    printer = TextPrinter(stream, colour=False)
+    for event in every_event(f"a\n{line}\r\n{line}\nb"):
+        if isinstance(event, OF_MANY_LINES) or (isinstance(event, events.Verify) and event.tail):
+            continue
+        if isinstance(event, events.End):
+            event = event.model_copy(update={"patch": ""})
+        if isinstance(event, events.Start):  # these two are Ostro's own
+            event = event.model_copy(update={"version": "1", "session": "s"})
+        printer.show(event)
+        shown, _ = block_for(event) or ("", "")
+        assert line not in shown.split("\n")
+    err = io.StringIO()
+    with contextlib.redirect_stderr(err):
+        command_line._said(EnvironmentProblem(f"a\n{line}"))
+
+    assert line not in [*stream.getvalue().split("\n"), *err.getvalue().split("\n")]
+    assert stream.getvalue().count(line) > 10
+
+
 @given(HOSTILE)
 def test_json_means_the_same_and_drives_no_terminal(text: str):
     for event in every_event(text):
