@@ -45,10 +45,12 @@ async def minimise(
             path = part.file.path
             attempt = dropped.get(path, set()) | {part.number}
             await _rewrite(fork, start, now, part.file, attempt)
+            # Before the command runs, which can write to it as well.
+            tried = await fork.read(path) if await fork.exists(path) else None
             if await passes(fork):
                 dropped[path] = attempt
                 kept.remove(part)
-                contents[path] = await fork.read(path) if await fork.exists(path) else None
+                contents[path] = tried
             else:
                 await _rewrite(fork, start, now, part.file, dropped.get(path, set()))
     finally:

@@ -43,6 +43,11 @@ LEAVE = (
     Protection("an error is one line", (
         Change("tui/standard_output.py", '.replace("\\n", " ")', ""),
     ), (NO_LINES,)),
+    Protection("minimising: what the command writes stays in the fork", (
+        Change("agent/search/minimise.py", "contents[path] = tried", (
+            "contents[path] = await fork.read(path) if await fork.exists(path) else None"
+        )),
+    ), ("tests/agent/search/test_minimise.py::test_what_the_command_writes_in_the_fork_stays_there",)),
     Protection("rewriting: the fences of what tests and code say", (
         Change("agent/search/rewrite.py", "fence=fence_of(*shown.values())", 'fence="```"'),
     ), (REWRITTEN,)),

@@ -81,3 +81,21 @@ async def test_something_always_stays(git_repo: GitRepo):
     changed = CODE.replace("A = 1", "A = 9").replace("C = 3", "C = 9")
     await minimised(repo, {"a.py": changed}, "true")
     assert (repo / "a.py").read_text() != CODE
+
+
+async def test_what_the_command_writes_in_the_fork_stays_there(git_repo: GitRepo):
+    repo = git_repo({"a.py": CODE})
+    changed = CODE.replace("x + 2", "x + 1").replace("A = 1", "A = 9")
+
+    async def passes(fork: Workspace) -> bool:
+        kept = b"x + 1" in await fork.read("a.py")
+        await fork.write("a.py", b"the command's\n")
+        return kept
+
+    async with await Sandbox.open(repo) as sandbox:
+        start = await sandbox.workspace.snapshot()
+        await sandbox.workspace.write("a.py", changed.encode())
+        now = await sandbox.workspace.snapshot()
+        await minimise(sandbox.workspace, start, now, passes, {"a.py": changed.encode()})
+
+    assert (repo / "a.py").read_text() == CODE.replace("x + 2", "x + 1")
