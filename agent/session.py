@@ -30,6 +30,7 @@ from agent.identity import Identity
 from agent.journal import Journal
 from agent.left_behind import LeftBehind
 from agent.options import RunOptions
+from agent.pictures import Pictures
 from agent.resume import Resumed, close_open_calls
 from agent.rules import Rule
 from agent.secrets import masked
@@ -75,6 +76,7 @@ class Session:
         self.approvals.on_commit = lambda: journal.append("commits", sync=True)
         self.committing = Committing(author, resumed.repository if resumed else None)
         self.left_behind = LeftBehind(resumed.before if resumed else None)
+        self.pictures = Pictures(self, options.image)
         self.outputs = OutputStore(journal.path.parent / "outputs", written=masked)
         self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
@@ -116,7 +118,6 @@ class Session:
         return round(time.monotonic() - self._started, 3)
 
     # For a face.
-
     @property
     def working(self) -> bool:
         """Whether a turn is running; a session that waits for a message is not."""
@@ -158,7 +159,6 @@ class Session:
                 self.approvals.answer(call, False)
 
     # For the loop and for fix.
-
     @property
     def engine(self) -> ChatEngine:
         """The engine, once `open_engine` was awaited."""
@@ -171,6 +171,7 @@ class Session:
             ref = self.options.model
             self.emit(Model(ref=ref, family="", context=0, state="loading"))
             self._engine = await self._open_engine()
+            await self.pictures.show_again()
             can = self._engine.capabilities
             self.emit(Model(ref=ref, family=can.family, context=can.context, state="ready"))
         return self._engine
@@ -261,7 +262,6 @@ class Session:
         self.timeline.untold.clear()
 
     # The run itself.
-
     async def _work(self) -> None:
         try:
             ending = await self._ending()
@@ -320,6 +320,7 @@ class Session:
                 resumed=self.resumed is not None,
             )
         )
+        await self.pictures.read()
         if self.resumed:
             self.start_tree, self.last_tree = self.resumed.start_tree, self.resumed.last_tree
             await self.resumed.take_back(self)

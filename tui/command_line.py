@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from agent.ending import Ending, EnvironmentProblem, WrongUsage
+from tui import option_values
 from tui.standard_output import complain, flush, settle
 
 EXIT_CODES = """\
@@ -26,6 +27,7 @@ nothing is written (default: auto, on the screen ask)"""
 ALLOW_NETWORK = """\
 let commands reach this host, by default on ports 80 and 443; *.DOMAIN means all below it, 127.0.0.1:PORT a
 program on this machine (repeatable)"""
+IMAGE = "show the model this PNG, JPEG, WebP or GIF file with the task, if it can see (repeatable)"
 MODEL = "a catalogue name, a GGUF file or a model's folder (default: the embedded model)"
 MEMORY = """\
 what the model may take, such as 16GB: its weights, what it keeps of a conversation, and those of its
@@ -110,7 +112,10 @@ def _parser() -> Parser:
     run = commands.add_parser("run", help="do one task, without a screen", epilog=EXIT_CODES)
     run.add_argument("task", nargs="?", metavar="TASK", help="what to do; - reads it from standard input")
     run.add_argument(
-        "--verify", metavar="CMD", type=_command, help="a command that must pass before it is done"
+        "--verify",
+        metavar="CMD",
+        type=option_values.command,
+        help="a command that must pass before it is done",
     )
     _run_options(run)
     _headless_options(run)
@@ -138,7 +143,7 @@ def _parser() -> Parser:
 def _session_parser() -> Parser:
     parser = Parser("ostro", description="A session on the screen, in the repository here.")
     parser.add_argument(
-        "--verify", metavar="CMD", type=_command, help="a command that must pass after a task"
+        "--verify", metavar="CMD", type=option_values.command, help="a command that must pass after a task"
     )
     _run_options(parser)
     return parser
@@ -152,15 +157,18 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         metavar="REF",
         help="a catalogue name, a GGUF file or a folder (default: the embedded model)",
     )
-    add("--memory", metavar="SIZE", type=_size, help=MEMORY)
+    add("--memory", metavar="SIZE", type=option_values.size, help=MEMORY)
     add("--effort", choices=("auto", "none", "high"), help="how hard it thinks (default: auto)")
+    add("--image", metavar="PATH", type=option_values.file, action="append", help=IMAGE)
     add("--resume", metavar="ID", help="go on with an earlier session")
-    add("--max-steps", metavar="N", type=_whole, help="end after so many steps (default: 60)")
-    add("--time-limit", metavar="S", type=_seconds, help="end after so many seconds")
+    add("--max-steps", metavar="N", type=option_values.whole, help="end after so many steps (default: 60)")
+    add("--time-limit", metavar="S", type=option_values.seconds, help="end after so many seconds")
     add("--approve", choices=("auto", "ask", "read-only"), help=APPROVE)
     add("--commit", action="store_true", help="commit what it changed, once it is done")
     add("--seed", metavar="N", type=int, help="seed of everything that is drawn at random")
-    add("--allow-network", metavar="HOST[:PORT]", type=_host, action="append", help=ALLOW_NETWORK)
+    add(
+        "--allow-network", metavar="HOST[:PORT]", type=option_values.host, action="append", help=ALLOW_NETWORK
+    )
     add("--unsafe-no-sandbox", action="store_true", help="run commands without a sandbox; never resumed")
 
 
@@ -169,7 +177,7 @@ def _headless_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output-dir",
         metavar="DIR",
-        type=_folder,
+        type=option_values.folder,
         help="write events.jsonl, result.json, patch.diff there",
     )
 
@@ -185,15 +193,17 @@ def _models(commands: Any) -> None:
     pull.add_argument("name", metavar="NAME")
     show = verbs.add_parser("show", help="what a model's files say of it: parts, sizes, context")
     show.add_argument("ref", metavar="REF", help="a catalogue name, a GGUF file or a model's folder")
-    show.add_argument("--memory", metavar="SIZE", type=_size, help="what the model may take")
+    show.add_argument("--memory", metavar="SIZE", type=option_values.size, help="what the model may take")
     show.add_argument("--json", action="store_true", help="one JSON object")
     fit = verbs.add_parser("fit", help="which models this machine can host, how fast, and by what command")
-    fit.add_argument("--memory", metavar="SIZE", type=_size, help="what a model may take")
+    fit.add_argument("--memory", metavar="SIZE", type=option_values.size, help="what a model may take")
     fit.add_argument("--again", action="store_true", help="measure this machine anew")
     fit.add_argument("--json", action="store_true", help="one JSON object a model and precision")
     convert = verbs.add_parser("convert", help="pack a model's experts, so that they need not fit in memory")
     convert.add_argument("ref", metavar="REF", help="a model folder or a GGUF file")
-    convert.add_argument("target", metavar="TARGET", nargs="?", type=_folder, help="default: beside it")
+    convert.add_argument(
+        "target", metavar="TARGET", nargs="?", type=option_values.folder, help="default: beside it"
+    )
     convert.add_argument(
         "--bits", type=int, choices=(4, 8, 16), default=4, help="of each weight (default: 4)"
     )
@@ -223,7 +233,10 @@ def _sessions(commands: Any) -> None:
 def _undo(commands: Any) -> None:
     undo = commands.add_parser("undo", help="put the files back as they were before the last step")
     undo.add_argument(
-        "--to", metavar="STEP", type=_step, help="a checkpoint, as `ostro sessions show` has them"
+        "--to",
+        metavar="STEP",
+        type=option_values.step,
+        help="a checkpoint, as `ostro sessions show` has them",
     )
     redo = commands.add_parser("redo", help="bring back what the last undo overwrote")
     for parser in (undo, redo):
@@ -270,6 +283,7 @@ def _task(arguments: argparse.Namespace) -> dict[str, Any]:
     if task == "-":
         task = sys.stdin.buffer.read().decode("utf-8", "replace")
     if arguments.resume:
+        _no_images(arguments)
         if task is not None:
             raise WrongUsage("--resume goes on with the task of its session; leave TASK out.")
     elif task is None:
@@ -284,9 +298,16 @@ def _fix_command(arguments: argparse.Namespace) -> dict[str, Any]:
         raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
     if arguments.cmd and not arguments.cmd[0]:
         raise WrongUsage("The command's name is empty; write it after two dashes.")
+    if arguments.resume:
+        _no_images(arguments)
     if arguments.cmd and arguments.resume:
         raise WrongUsage("--resume goes on with the command of its session; leave CMD out.")
     return {"kind": "fix", **_given(command=arguments.cmd)}
+
+
+def _no_images(arguments: argparse.Namespace) -> None:
+    if arguments.image:
+        raise WrongUsage("--resume goes on with the images of its session; leave --image out.")
 
 
 def _options(arguments: argparse.Namespace, **told: Any) -> Any:
@@ -301,6 +322,7 @@ def _options(arguments: argparse.Namespace, **told: Any) -> Any:
         time_limit=arguments.time_limit,
         approve=arguments.approve,
         seed=arguments.seed,
+        image=arguments.image and tuple(path.absolute() for path in arguments.image),
         allow_network=arguments.allow_network and tuple(arguments.allow_network),
         commit=arguments.commit or None,
         unsafe=arguments.unsafe_no_sandbox or None,
@@ -366,67 +388,6 @@ def _doctor(arguments: argparse.Namespace) -> int:
     from tui.doctor import doctor
 
     return doctor(as_json=arguments.json)
-
-
-def _folder(text: str) -> Path:
-    if not text:
-        raise argparse.ArgumentTypeError("the name of the folder is empty")
-    return Path(text)
-
-
-def _command(text: str) -> list[str]:
-    from agent.verify import split_command
-
-    try:
-        words = split_command(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"{text!r} is no command ({error})") from None
-    if not words:
-        raise argparse.ArgumentTypeError("the command is empty")
-    return words
-
-
-def _host(text: str) -> str:
-    from sandbox.allowed import BadHost, Entry
-
-    try:
-        return str(Entry.parse(text))
-    except BadHost as problem:
-        raise argparse.ArgumentTypeError(str(problem)) from None
-
-
-def _size(text: str) -> int:
-    from agent.config import size_in_bytes
-
-    try:
-        size = size_in_bytes(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write one such as 16GB or 500MiB") from None
-    if not 1 << 20 <= size <= 1 << 50:
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 MiB to 1,024 TiB")
-    return size
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return int(text)
-
-
-def _step(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a checkpoint")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
-    return seconds
 
 
 def _version() -> str:

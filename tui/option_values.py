@@ -1,0 +1,73 @@
+"""What the values of options may be: each is read here, or refused by half a sentence that says why."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+
+def folder(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
+def file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return Path(text)
+
+
+def command(text: str) -> list[str]:
+    from agent.verify import split_command
+
+    try:
+        words = split_command(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} is no command ({error})") from None
+    if not words:
+        raise argparse.ArgumentTypeError("the command is empty")
+    return words
+
+
+def host(text: str) -> str:
+    from sandbox.allowed import BadHost, Entry
+
+    try:
+        return str(Entry.parse(text))
+    except BadHost as problem:
+        raise argparse.ArgumentTypeError(str(problem)) from None
+
+
+def size(text: str) -> int:
+    from agent.config import size_in_bytes
+
+    try:
+        size = size_in_bytes(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write one such as 16GB or 500MiB") from None
+    if not 1 << 20 <= size <= 1 << 50:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 MiB to 1,024 TiB")
+    return size
+
+
+def whole(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def step(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a checkpoint")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < 1e9:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
