@@ -15,15 +15,12 @@ from engine.families.gpt_oss import GptOss
 from engine.request import (
     ChatRequest,
     Effort,
-    Message,
-    TextDelta,
-    ThinkingDelta,
     ToolCall,
-    ToolCallDelta,
     ToolSpec,
 )
 from tests.engine.families.named_tokens import NamedTokens
 from tests.engine.families.own_templates import FETCHED, TODAY, by_template, own_template
+from tests.engine.families.talking import TURNS, heard, say
 
 MARKS = ("<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|return|>", "<|call|>")
 VOCABULARY = NamedTokens(*MARKS)
@@ -57,14 +54,8 @@ LIST = ToolSpec(name="list", description="List.", parameters={"type": "object", 
 CALL = ToolCall(id="a", name="read", arguments='{"path": "ä.py",  "lines": [1, 2]}')
 
 
-def say(role, content="", **rest) -> Message:
-    return Message(role=role, content=content, **rest)
-
-
 CONVERSATIONS = {
-    "user": (say("user", "Hi"),),
-    "system": (say("system", "Be brief."), say("user", "Hi\n")),
-    "turns": (say("user", "Hi"), say("assistant", "Hello."), say("user", "Übung 🦘?")),
+    **TURNS,
     "call": (
         say("user", "Go"),
         say("assistant", "", thinking="hm", tool_calls=(CALL,)),
@@ -140,11 +131,7 @@ def test_nothing_typed_becomes_a_special_token(text: str) -> None:
 def read(text: str, *, truncated: bool = False, stop: tuple[str, ...] = ()) -> list:
     """Thought, text and calls of an answer, each joined."""
     reader = FAMILY.parser(ChatRequest(messages=(say("user", "Go"),), tools=(READ, LIST), stop=stop))
-    told = [piece for token_id in VOCABULARY.marked(text) for piece in reader.push(token_id)]
-    told += reader.finish(truncated=truncated)
-    thought = "".join(piece.text for piece in told if isinstance(piece, ThinkingDelta))
-    said = "".join(piece.text for piece in told if isinstance(piece, TextDelta))
-    return [thought, said, *(piece.call for piece in told if isinstance(piece, ToolCallDelta))]
+    return heard(reader, VOCABULARY.marked(text), truncated=truncated)
 
 
 def test_channels() -> None:

@@ -17,15 +17,12 @@ from engine.families.qwen3 import Qwen3, instructions
 from engine.request import (
     ChatRequest,
     Effort,
-    Message,
-    TextDelta,
-    ThinkingDelta,
     ToolCall,
-    ToolCallDelta,
     ToolSpec,
 )
 from tests.engine.families.named_tokens import NamedTokens
 from tests.engine.families.own_templates import ELSEWHERE, FETCHED, by_template, own_template
+from tests.engine.families.talking import TURNS, heard, say
 
 MARKS = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</tool_call>", "<think>", "</think>",
@@ -60,14 +57,8 @@ LIST = ToolSpec(name="list", description="", parameters={"type": "object", "prop
 CALL = ToolCall(id="a", name="read", arguments='{"path": "ä.py",  "lines": [1, 2], "whole": true}')
 
 
-def say(role, content="", **rest) -> Message:
-    return Message(role=role, content=content, **rest)
-
-
 CONVERSATIONS = {
-    "user": (say("user", "Hi"),),
-    "system": (say("system", "Be brief."), say("user", "Hi\n")),
-    "turns": (say("user", "Hi"), say("assistant", "Hello."), say("user", "Übung 🦘?")),
+    **TURNS,
     "call": (say("user", "Go"), say("assistant", "Look:", tool_calls=(CALL,)), say("tool", 'x = "1"\n')),
     "calls": (
         say("system", "S"),
@@ -168,11 +159,7 @@ def read(form: str, text: str, *, truncated: bool = False, effort: Effort = Effo
     """Thought, text and calls of an answer, each joined."""
     request = ChatRequest(messages=(say("user", "Go"),), tools=(READ, LIST), effort=effort)
     reader = FORMS[form].parser(request)
-    told = [piece for token_id in VOCABULARY.marked(text) for piece in reader.push(token_id)]
-    told += reader.finish(truncated=truncated)
-    thought = "".join(piece.text for piece in told if isinstance(piece, ThinkingDelta))
-    said = "".join(piece.text for piece in told if isinstance(piece, TextDelta))
-    return [thought, said, *(piece.call for piece in told if isinstance(piece, ToolCallDelta))]
+    return heard(reader, VOCABULARY.marked(text), truncated=truncated)
 
 
 def test_thought_text_and_calls() -> None:
