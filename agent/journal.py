@@ -43,7 +43,7 @@ _COMPARED = frozenset({"repository", "before"})
 _NAMES_A_RECORD = frozenset({"kind", "tree", "path", "sha256"})
 _NAMES_ITS_CONTENT = frozenset(
     {"type", "v", "kind", "role", "id", "tool_call_id", "tree", "repo", "resume", "phase", "effort"}
-    | {"state", "decision", "verdict", "outcome", "approve"}
+    | {"state", "decision", "verdict", "outcome", "approve", "images"}
 )
 """Fields that say which record this is, or that `--resume` needs to the letter: no text of anybody's."""
 

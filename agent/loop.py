@@ -22,7 +22,7 @@ from agent.prompts import prompt
 from agent.resume import open_calls
 from agent.session import Session
 from agent.verify import require_program
-from engine.errors import EngineDied
+from engine.errors import EngineDied, ImageMissing
 from engine.request import Effort, Message, TextDelta, ThinkingDelta, ToolCallDelta, ToolSpec, Usage
 
 Until = Callable[[], Awaitable[str | None]]
@@ -39,7 +39,8 @@ async def turn(session: Session) -> AsyncIterator[AnyEvent]:
     if not session.history:
         messages.append(await system_message(session))
         if session.options.kind == "run":
-            messages.append(Message(role="user", content=await task_text(session)))
+            images = await session.pictures.take()
+            messages.append(Message(role="user", content=await task_text(session), images=images))
 
     command = session.options.verify
     if not command:
@@ -86,7 +87,7 @@ async def tool_loop(
     while True:
         while session.inbox:
             text = await with_files(session.workspace, session.inbox.popleft(), session.cwd)
-            session.add(Message(role="user", content=text))
+            session.add(Message(role="user", content=text, images=await session.pictures.take()))
         try:
             if not _answered(session):
                 async for event in _ask(session, caller.specs):
@@ -158,6 +159,10 @@ async def _ask(session: Session, tools: Sequence[ToolSpec]) -> AsyncIterator[Any
     except EngineDied as error:
         yield Warn(text=f"{error} It is started again.")
         await session.reopen_engine()
+        async for event in _answer(session, tools, decision.effort):
+            yield event
+    except ImageMissing:  # the engine has room for some images only, and other clients
+        await session.pictures.show_again()
         async for event in _answer(session, tools, decision.effort):
             yield event
 

@@ -31,7 +31,7 @@ async def open_session(options: RunOptions, engine: OpenEngine | None = None) ->
     if engine is None and "model" in options.model_fields_set:
         _require_model(options.model)
     if resumed:
-        options = _merged(resumed.options, options)
+        options = _merged(resumed, options)
     try:
         root = find_repository(options.repo).root
         config = load(root)
@@ -86,8 +86,14 @@ def _require_model(ref: str) -> None:
         raise EnvironmentProblem(str(error)) from error
 
 
-def _merged(saved: RunOptions, given: RunOptions) -> RunOptions:
-    """What the session was told, and over it what is told now; to do without a sandbox is told each time."""
+def _merged(resumed: Resumed, given: RunOptions) -> RunOptions:
+    """What the session was told, and over it what is told now; to do without a sandbox is told each time.
+
+    Images belong to one turn: those of the session are in its history already.
+    """
+    saved = resumed.options
+    if resumed.history:
+        saved = saved.model_copy(update={"image": ()})
     told = {name: getattr(given, name) for name in given.model_fields_set} | {"unsafe": given.unsafe}
     if given.kind != "session":
         told["kind"] = "fix" if saved.kind == "fix" else "run"

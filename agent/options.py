@@ -27,6 +27,8 @@ class RunOptions(BaseModel):
     """A model reference."""
     memory: int | None = Field(default=None, ge=1)
     """Bytes that the engine may take for the model; None: what is free, less a reserve."""
+    image: tuple[Path, ...] = ()
+    """Files of images that come with the first turn; absolute paths."""
     effort: Literal["auto", "none", "high"] = "auto"
     approve: Approve = "auto"
     max_steps: int = Field(default=60, ge=1)

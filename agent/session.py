@@ -31,6 +31,7 @@ from agent.identity import Identity
 from agent.journal import Journal
 from agent.left_behind import LeftBehind
 from agent.options import RunOptions
+from agent.pictures import Pictures
 from agent.resume import Resumed, close_open_calls
 from agent.rules import Rule
 from agent.secrets import masked
@@ -75,6 +76,7 @@ class Session:
         self.approvals.on_commit = lambda: journal.append("commits", sync=True)
         self.committing = Committing(author, resumed.repository if resumed else None)
         self.left_behind = LeftBehind(resumed.before if resumed else None)
+        self.pictures = Pictures(self, options.image)
         self.outputs = OutputStore(journal.path.parent / "outputs", written=masked)
         self.signals = resumed.signals if resumed else Signals()
         self.effort = Effort(resumed.level) if resumed else Effort.NONE
@@ -118,7 +120,6 @@ class Session:
         return round(time.monotonic() - self._started, 3)
 
     # For a face.
-
     @property
     def working(self) -> bool:
         """Whether a turn is running; a session that waits for a message is not."""
@@ -163,7 +164,6 @@ class Session:
                 self.approvals.answer(call, False)
 
     # For the loop and for fix.
-
     @property
     def engine(self) -> ChatEngine:
         """The engine, once `open_engine` was awaited."""
@@ -180,6 +180,7 @@ class Session:
                 self._engine = await self._open_engine()
             finally:
                 self._time_limit.go_on()
+            await self.pictures.show_again()
             can = self._engine.capabilities
             self.emit(Model(ref=ref, family=can.family, context=can.context, state="ready"))
         return self._engine
@@ -253,7 +254,6 @@ class Session:
         return tree
 
     # The run itself.
-
     async def _work(self) -> None:
         try:
             ending = await self._ending()
@@ -308,6 +308,7 @@ class Session:
                 resumed=self.resumed is not None,
             )
         )
+        await self.pictures.read()
         if self.resumed:
             self.start_tree, self.last_tree = self.resumed.start_tree, self.resumed.last_tree
             await self.resumed.take_back(self)

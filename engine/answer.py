@@ -9,7 +9,7 @@ from typing import Literal
 
 from engine.errors import ContextOverflow
 from engine.families import Family
-from engine.families.stream import Piece
+from engine.families.telling import Piece
 from engine.families.vocabulary import Pictures
 from engine.model import Cancelled, Model
 from engine.request import ChatRequest, Effort, PrefillDelta, ToolCallDelta, Usage

@@ -28,6 +28,7 @@ nothing is written (default: auto, on the screen ask)"""
 ALLOW_NETWORK = """\
 let commands reach this host, by default on ports 80 and 443; *.DOMAIN means all below it, 127.0.0.1:PORT a
 program on this machine (repeatable)"""
+IMAGE = "show the model this PNG, JPEG, WebP or GIF file with the task, if it can see (repeatable)"
 MODEL = "a catalogue name, a GGUF file or a model's folder (default: the embedded model)"
 MEMORY = """\
 what the model may take, such as 16GB: its weights, what it keeps of a conversation, and those of its
@@ -156,6 +157,7 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     add("--model", metavar="REF", help=MODEL)
     add("--memory", metavar="SIZE", type=values.size, help=MEMORY)
     add("--effort", choices=("auto", "none", "high"), help="how hard it thinks (default: auto)")
+    add("--image", metavar="PATH", type=values.file, action="append", help=IMAGE)
     add("--resume", metavar="ID", help="go on with an earlier session")
     add("--max-steps", metavar="N", type=values.whole, help="end after so many steps (default: 60)")
     add("--time-limit", metavar="S", type=values.seconds, help=TIME_LIMIT)
@@ -287,6 +289,7 @@ def _task(arguments: argparse.Namespace) -> dict[str, Any]:
     if task == "-":
         task = sys.stdin.buffer.read().decode("utf-8", "replace")
     if arguments.resume:
+        _no_images(arguments)
         if task is not None:
             raise WrongUsage("--resume goes on with the task of its session; leave TASK out.")
     elif task is None:
@@ -301,9 +304,16 @@ def _fix_command(arguments: argparse.Namespace) -> dict[str, Any]:
         raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
     if arguments.cmd and not arguments.cmd[0]:
         raise WrongUsage("The command's name is empty; write it after two dashes.")
+    if arguments.resume:
+        _no_images(arguments)
     if arguments.cmd and arguments.resume:
         raise WrongUsage("--resume goes on with the command of its session; leave CMD out.")
     return {"kind": "fix", **_given(command=arguments.cmd)}
+
+
+def _no_images(arguments: argparse.Namespace) -> None:
+    if arguments.image:
+        raise WrongUsage("--resume goes on with the images of its session; leave --image out.")
 
 
 def _options(arguments: argparse.Namespace, **told: Any) -> Any:
@@ -318,6 +328,7 @@ def _options(arguments: argparse.Namespace, **told: Any) -> Any:
         time_limit=arguments.time_limit,
         approve=arguments.approve,
         seed=arguments.seed,
+        image=arguments.image and tuple(path.absolute() for path in arguments.image),
         allow_network=arguments.allow_network and tuple(arguments.allow_network),
         commit=arguments.commit or None,
         unsafe=arguments.unsafe_no_sandbox or None,

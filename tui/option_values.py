@@ -13,6 +13,12 @@ def folder(text: str) -> Path:
     return Path(text)
 
 
+def file(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the file is empty")
+    return Path(text)
+
+
 def command(text: str) -> list[str]:
     from agent.verify import split_command
 

@@ -6,13 +6,14 @@ tokens: what it hands on as text is never a mark, whatever it looks like.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-from engine.families.named_calls import ParsedCall
-from engine.families.stream import AnswerParser, Piece, StopFilter
+from engine.families.calls import ParsedCall
+from engine.families.stream import AnswerParser
+from engine.families.telling import Piece, Telling
 from engine.families.vocabulary import Vocabulary
-from engine.request import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from engine.request import TextDelta, ThinkingDelta
 
 
 class Reader(Protocol):
@@ -51,32 +52,18 @@ class TextReader(AnswerParser):
         return self.feed(self._decoder.end()) + super().finish(truncated=truncated)
 
 
-class SpecialReader:
+class SpecialReader(Telling):
     """Base of the readers by special tokens.
 
     A subclass gives `_on_text` (ordinary text, in pieces) and `_on_special` (a special token's name), and
     `_on_end`; it tells by `_think`, `_say` and `_call`, and may set `done` and `_thinking`.
     """
 
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        names: Mapping[int, str],
-        *,
-        tools: Collection[str] = (),
-        stop: Sequence[str] = (),
-        ids: str = "call",
-    ):
+    def __init__(self, vocabulary: Vocabulary, names: Mapping[int, str], **options: Any):
+        super().__init__(**options)
         self._vocabulary, self._names = vocabulary, names
-        self._tools = frozenset(tools)
-        self._stop = StopFilter(stop)
-        self._ids = ids
         self._decoder = vocabulary.stream()
         self._thinking = False
-        self._truncated = False
-        self._out: list[Piece] = []
-        self.calls = 0
-        self.done = False
 
     @property
     def thinking(self) -> bool:
@@ -132,15 +119,4 @@ class SpecialReader:
 
     def _call(self, parsed: ParsedCall) -> None:
         self._tell_text(self._stop.flush())  # a stop string does not reach over a call
-        call = ToolCall(
-            id=f"{self._ids}_{self.calls}",
-            name=parsed.name,
-            arguments=parsed.arguments,
-            problem=parsed.problem,
-        )
-        self._out.append(ToolCallDelta(call=call))
-        self.calls += 1
-
-    def _take(self) -> list[Piece]:
-        out, self._out = self._out, []
-        return out
+        self._tell_call(parsed)

@@ -6,61 +6,25 @@ can no longer mean something else, and until then the text is held back.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable
+from typing import Any
 
 from engine.families.calls import CALL_CLOSE, CALL_OPEN, FENCE, CallScanner, looks_like_call, read_calls
-from engine.request import TextDelta, ThinkingDelta, ToolCall, ToolCallDelta
+from engine.families.telling import Piece, Telling, beginning_at_end, cut
+from engine.request import TextDelta, ThinkingDelta
 
 THINK_OPEN, THINK_CLOSE = "<think>", "</think>"
 
-Piece = ThinkingDelta | TextDelta | ToolCallDelta
 
-
-class StopFilter:
-    """Passes text on up to the first stop string, which may come in pieces."""
-
-    def __init__(self, stops: Sequence[str]):
-        self._stops = [stop for stop in stops if stop]
-        self._held = ""
-        self.hit = False
-
-    def feed(self, text: str) -> str:
-        """The part of the text so far that is certainly before any stop string."""
-        if self.hit:
-            return ""
-        self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
-        if found:
-            self.hit = True
-            return self._held[: min(found)]
-        keep = max((_beginning_at_end(self._held, stop) for stop in self._stops), default=0)
-        passed, self._held = _cut(self._held, len(self._held) - keep)
-        return passed
-
-    def flush(self) -> str:
-        """What was held back, once nothing can complete a stop string any more."""
-        held, self._held = "" if self.hit else self._held, ""
-        return held
-
-
-class AnswerParser:
+class AnswerParser(Telling):
     """One answer, fed piece by piece; `feed` and `finish` return what has become certain.
 
     `tools` are the known tool names (with none, a call's marks are text); `thinking` says that the prompt
     already opened the thinking; `ids` begins the call ids and should be unique in the conversation.
     """
 
-    def __init__(
-        self,
-        *,
-        tools: Collection[str] = (),
-        stop: Sequence[str] = (),
-        thinking: bool = False,
-        ids: str = "call",
-    ):
-        self._tools = frozenset(tools)
-        self._stop = StopFilter(stop)
-        self._ids = ids
+    def __init__(self, *, thinking: bool = False, **options: Any):
+        super().__init__(**options)
         self._step: Callable[[bool], bool] = self._thinking if thinking else self._beginning
         self._held = ""
         self._blank = ""  # read, but told only when more text follows in the same part
@@ -68,11 +32,6 @@ class AnswerParser:
         self._line_start = True
         self._scanner = CallScanner()
         self._fenced = False
-        self._truncated = False
-        self._out: list[Piece] = []
-        self.calls = 0
-        self.done = False
-        """What follows means nothing any more: a stop string was met, or prose after a tool call."""
 
     @property
     def thinking(self) -> bool:
@@ -103,10 +62,6 @@ class AnswerParser:
         while self._held and not self.done and self._step(end):
             pass
         return self._take()
-
-    def _take(self) -> list[Piece]:
-        out, self._out = self._out, []
-        return out
 
     # Each step reads from `_held`, as far as it is certain (all of it at the end); True asks for another.
 
@@ -144,11 +99,11 @@ class AnswerParser:
             self._think(line_end)
             self._line_start = True
             return True
-        self._think(len(self._held) - (0 if end else _beginning_at_end(self._held, THINK_CLOSE)))
+        self._think(len(self._held) - (0 if end else beginning_at_end(self._held, THINK_CLOSE)))
         return False
 
     def _think(self, length: int) -> None:
-        text, self._held = _cut(self._held, length)
+        text, self._held = cut(self._held, length)
         if said := self._without_blanks(text):
             self._out.append(ThinkingDelta(text=said))
 
@@ -175,11 +130,11 @@ class AnswerParser:
             self._read_text(line_end)
             self._line_start = True
             return True
-        self._read_text(len(self._held) - (0 if end else _beginning_at_end(self._held, CALL_OPEN)))
+        self._read_text(len(self._held) - (0 if end else beginning_at_end(self._held, CALL_OPEN)))
         return False
 
     def _read_text(self, length: int) -> None:
-        text, self._held = _cut(self._held, length)
+        text, self._held = cut(self._held, length)
         self._tell(self._stop.feed(text))
         self.done = self.stopped
 
@@ -226,13 +181,10 @@ class AnswerParser:
         return True
 
     def _close_call(self, at: int) -> None:
-        body, self._held = _cut(self._held, at)
+        body, self._held = cut(self._held, at)
         cut_off = self._truncated and not self._held
         for call in read_calls(body, self._tools, truncated=cut_off):
-            name = f"{self._ids}_{self.calls}"
-            told = ToolCall(id=name, name=call.name, arguments=call.arguments, problem=call.problem)
-            self._out.append(ToolCallDelta(call=told))
-            self.calls += 1
+            self._tell_call(call)
         self._step = self._after_call
 
     def _after_call(self, end: bool) -> bool:
@@ -254,15 +206,3 @@ class AnswerParser:
         begun = at is None or any(mark.startswith(self._held) for mark in (CALL_OPEN, *closers))
         self.done = end or not begun
         return False
-
-
-def _beginning_at_end(text: str, mark: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `mark`; 0 to len(mark) - 1."""
-    for length in range(min(len(text), len(mark) - 1), 0, -1):
-        if text.endswith(mark[:length]):
-            return length
-    return 0
-
-
-def _cut(text: str, at: int) -> tuple[str, str]:
-    return text[:at], text[at:]

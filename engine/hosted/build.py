@@ -16,6 +16,7 @@ from engine.hosted.experts import Experts, is_experts, is_router, route_in_float
 from engine.hosted.families import hosted
 from engine.hosted.images import attend_within_images
 from engine.hosted.latent import LatentAttention, SoftmaxScale, stated
+from engine.hosted.steps import Look
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +129,7 @@ def _attend(
     **_: Any,
 ) -> tuple[Tensor, None]:
     """What transformers' attention layers call; keys and values are already where the step put them."""
-    return step.attend(module.layer_idx, query, scaling, sliding_window, s_aux), None
+    return step.attend(module.layer_idx, query, Look(scaling, sliding_window, s_aux)), None
 
 
 ALL_ATTENTION_FUNCTIONS.register(ATTENTION, _attend)

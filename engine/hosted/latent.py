@@ -22,7 +22,7 @@ from transformers.models.mistral4.modeling_mistral4 import (
     get_llama_4_attn_scale,
 )
 
-from engine.hosted.steps import Step
+from engine.hosted.steps import Look, Step
 
 SoftmaxScale = Literal["stated", "plain", "yarn"]
 """What scores are multiplied with. "plain": width ** -0.5, as vLLM and SGLang have it for Small 4. "yarn":
@@ -81,10 +81,10 @@ class LatentAttention(nn.Module):
         stretch = get_llama_4_attn_scale(position_ids, self._beta, self._trained).to(query.dtype)
         if tokens >= EXPAND_FROM:
             query = torch.cat((query_nope, query_rope), dim=-1) * stretch
-            attended = cache.attend(self.layer, query, self.scale, expand=self._expand)
+            attended = cache.attend(self.layer, query, Look(self.scale, expand=self._expand))
         else:
             query = torch.cat((_by_head(query_nope, key_part), query_rope), dim=-1) * stretch
-            attended = cache.attend(self.layer, query, self.scale)
+            attended = cache.attend(self.layer, query, Look(self.scale))
             attended = _by_head(attended.transpose(1, 2), value_part.transpose(1, 2)).transpose(1, 2)
         return self.o_proj(attended.reshape(batch, tokens, self.heads * self.value_width)), None
 

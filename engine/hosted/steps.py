@@ -8,6 +8,7 @@ holds; nothing of it counts before it is committed, so a step that is abandoned 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -18,6 +19,26 @@ from engine.hosted.cache import Attended, HostedCache, Recurrent, State
 
 Expand = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Latents [c, width] to keys [heads, c, D] and values [heads, c, V]."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a layer's queries look at its keys."""
+
+    scale: float
+    """What scores are multiplied with."""
+    window: int | None = None
+    """Tokens that a query sees, its own included; None: all before it."""
+    sinks: Tensor | None = None
+    """[heads]: scores that take their share of the weight and give no value."""
+    expand: Expand | None = None
+
+    def sinks_of(self, groups: int, each: int, times: int) -> Tensor | None:
+        """[groups, times * each], float32: of `each` heads in a group, for so many queries."""
+        if self.sinks is None:
+            return None
+        by_group = self.sinks.float().view(groups, 1, each)
+        return by_group.expand(groups, times, each).reshape(groups, -1)
 
 
 class Step(Protocol):
@@ -31,15 +52,7 @@ class Step(Protocol):
         """[batch, tokens, width]"""
         ...
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        scale: float,
-        window: int | None = None,
-        sinks: Tensor | None = None,
-        expand: Expand | None = None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, look: Look) -> Tensor:
         """[batch, heads, tokens, D] to [batch, tokens, heads, V], in the query's dtype."""
         ...
 
@@ -105,32 +118,23 @@ class PrefillStep(_States):
     def write_latent(self, layer: int, latent: Tensor) -> None:
         self._cache.write(layer, self._start, latent, None)
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        scale: float,
-        window: int | None = None,
-        sinks: Tensor | None = None,
-        expand: Expand | None = None,
-    ) -> Tensor:
+    def attend(self, layer: int, query: Tensor, look: Look) -> Tensor:
         _, heads, tokens, width = query.shape
 
         def read(start: int, stop: int) -> tuple[Tensor, Tensor]:
             keys, values = self._cache.read(layer, start, stop)
-            return (keys, values) if expand is None else expand(keys[0])
+            return (keys, values) if look.expand is None else look.expand(keys[0])
 
-        groups = heads if expand else _attended(self._cache, layer).kv_heads
+        groups = heads if look.expand else _attended(self._cache, layer).kv_heads
         each = heads // groups
         rows = query.view(groups, each, tokens, width).transpose(1, 2).reshape(groups, tokens * each, width)
         last = since = None
         if tokens > 1:
             last = self._places.repeat_interleave(each)
-        if window is not None and self._end > window:
-            since = (self._places - window + 1).clamp_(min=0).repeat_interleave(each)
-        partial = attend(rows.float() * scale, read, self._end, last, since)
-        if sinks is not None:
-            sinks = sinks.float().view(groups, 1, each).expand(groups, tokens, each).reshape(groups, -1)
+        if look.window is not None and self._end > look.window:
+            since = (self._places - look.window + 1).clamp_(min=0).repeat_interleave(each)
+        partial = attend(rows.float() * look.scale, read, self._end, last, since)
+        sinks = look.sinks_of(groups, each, tokens)
         attended = partial.finished(sinks).view(groups, tokens, each, -1).transpose(0, 1)
         return attended.reshape(1, tokens, heads, -1).to(query.dtype)
 
@@ -155,26 +159,19 @@ class BranchStep(_States):
     def write_latent(self, layer: int, latent: Tensor) -> None:
         self._tails.write(layer, latent, None)
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        scale: float,
-        window: int | None = None,
-        sinks: Tensor | None = None,
-        expand: Expand | None = None,
-    ) -> Tensor:
-        assert expand is None, "one token at a time is attended to over the latents"
+    def attend(self, layer: int, query: Tensor, look: Look) -> Tensor:
+        assert look.expand is None, "one token at a time is attended to over the latents"
         batch, heads, _, width = query.shape
         groups = _attended(self._prefix, layer).kv_heads
         each = heads // groups
-        of_branch = (query.float() * scale).view(batch, groups, each, width)
+        of_branch = (query.float() * look.scale).view(batch, groups, each, width)
         rows = of_branch.transpose(0, 1).reshape(groups, batch * each, width)
         since = None
         begin = 0
-        if window is not None:
-            since = (self._lengths + self._tails.length - window + 1).clamp_(min=0).repeat_interleave(each)
-            begin = max(0, self._tails.length - window + 1)
+        if look.window is not None:
+            first = self._lengths + self._tails.length - look.window + 1
+            since = first.clamp_(min=0).repeat_interleave(each)
+            begin = max(0, self._tails.length - look.window + 1)
         on_prefix = attend(
             rows,
             lambda start, stop: self._prefix.read(layer, start, stop),
@@ -192,8 +189,7 @@ class BranchStep(_States):
             part: Tensor = getattr(on_tail, name)
             part = part.view(batch, groups, each, *part.shape[2:]).transpose(0, 1)
             setattr(on_tail, name, part.reshape(groups, batch * each, *part.shape[3:]))
-        if sinks is not None:
-            sinks = sinks.float().view(groups, 1, each).expand(groups, batch, each).reshape(groups, -1)
+        sinks = look.sinks_of(groups, each, batch)
         attended = on_prefix.merged(on_tail).finished(sinks).view(groups, batch, each, -1)
         return attended.transpose(0, 1).reshape(batch, 1, heads, -1).to(query.dtype)
 

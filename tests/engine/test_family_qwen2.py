@@ -15,6 +15,7 @@ from engine.families.qwen2 import Qwen2, thinking_prompt
 from engine.gguf_file import GgufFile
 from engine.request import ChatRequest, Effort, Message, ToolCall, ToolSpec
 from engine.tokenizer import Tokenizer
+from tests.engine.families.talking import say
 from tests.engine.scripted_runtime import ByteTokenizer
 
 READ = ToolSpec(
@@ -24,10 +25,6 @@ READ = ToolSpec(
 )
 LIST = ToolSpec(name="list", description="", parameters={"type": "object", "properties": {}})
 CALL = ToolCall(id="call_1_0", name="read", arguments='{"path": "ä/b.py",  "n": 1}')
-
-
-def say(role, content="", **rest) -> Message:
-    return Message(role=role, content=content, **rest)
 
 
 CONVERSATIONS = {

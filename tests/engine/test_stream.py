@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from engine.families.stream import AnswerParser, Piece
+from engine.families.stream import AnswerParser
+from engine.families.telling import Piece
 from engine.request import TextDelta, ThinkingDelta, ToolCallDelta
 
 TOOLS = ("read", "edit", "shell")

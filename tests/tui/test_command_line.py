@@ -48,6 +48,9 @@ WRONG_USAGE = [
     (["run", "--seed", "9" * 19, "x"], "whole number"),
     (["models", "convert", "x", "--bits", "5"], "--bits: '5' is not 4, 8 or 16; see"),
     (["run", "--effort", "medium", "x"], "none"),
+    (["run", "--image", "", "x"], "name of the file is empty"),
+    (["run", "--resume", "x", "--image", "a.png"], "leave --image out"),
+    (["fix", "--resume", "x", "--image", "a.png"], "leave --image out"),
     (["run", "--memory", "16", "x"], "'16' is no size; write one such as 16GB"),
     (["run", "--memory", "", "x"], "no size"),
     (["run", "--memory=-1GB", "x"], "no size"),
@@ -99,6 +102,8 @@ def test_wrong_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[
         (["run", "do it", "--verify", "no-such-program --flag"], "", 3, "no-such-program"),
         (["fix", "--", "no-such-program"], "", 3, "no-such-program"),
         (["run", "do it", "--repo", "missing"], "", 3, "missing"),
+        (["run", "do it", "--image", "missing.png"], "", 2, "missing.png"),
+        (["fix", "--image", "/dev/null", "--", "false"], "", 2, "/dev/null cannot be read (it is no file)"),
         (["run", "do it", "--allow-network", "pypi.org", "--unsafe-no-sandbox"], "", 2, "has no use"),
     ],
 )

@@ -19,6 +19,7 @@ from tests.conftest import GitRepo
 from tests.engine import random_checkpoints as random
 from tests.engine.hosted.tiny import MISTRAL
 from tests.engine.tekken_files import write_tekken
+from tests.engine.vision.image_files import photo, saved
 from tests.tui.test_command_line import one_sentence, ostro
 
 EXPERTS = 48
@@ -36,7 +37,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=131_072, hidden_size=64, n_routed_experts=EXPERTS, max_position_embeddings=4096
     )
     random.write_hf(random.random_model(config), path)
-    write_tekken(path, "v15")
+    tekken = json.loads(write_tekken(path, "v15").read_text())
+    tekken["image"] = {"image_patch_size": 4, "max_image_size": 32, "spatial_merge_size": 2}
+    (path / "tekken.json").write_text(json.dumps(tekken))
     return path
 
 
@@ -76,6 +79,28 @@ def test_a_run_with_the_converted_folder_answers(packed: Path, git_repo: GitRepo
     assert events[-1]["type"] == "end" and events[-1]["outcome"] in ("done", "limit")
     told = json.loads(ostro("sessions", "show", events[0]["session"], "--json").stdout.splitlines()[0])
     assert told["type"] == "start"
+
+
+def test_a_run_shows_an_image(packed: Path, git_repo: GitRepo, tmp_path: Path) -> None:
+    """Of 32 x 32 pixels, that is 4 rows of 4 places, each row with an end."""
+    (tmp_path / "shot.png").write_bytes(saved(photo(32, 32), "PNG"))
+    repo, prompts = git_repo({"a.py": "x = 1\n"}), []
+    for more in ((), ("--image", str(tmp_path / "shot.png"))):
+        done = ostro(
+            "run", "What is this?", "--model", str(packed), "--memory", "600MB", "--max-steps", "1",
+            "--json", *more, cwd=repo, CI="",
+        )  # fmt: skip
+        events = [json.loads(line) for line in done.stdout.splitlines()]
+        prompts += [event["prompt"] for event in events if event["type"] == "usage"]
+    assert prompts[1] == prompts[0] + 4 * (4 + 1), done.stderr
+
+    (tmp_path / "text.png").write_text("hello")
+    done = ostro(
+        "run", "What is this?", "--model", str(packed), "--memory", "600MB", "--image", "text.png",
+        "--repo", str(repo), cwd=tmp_path, CI="1",
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.rstrip().endswith("This is no image that can be read; PNG, JPEG, WebP and GIF can.")
 
 
 def test_too_small_a_budget_is_said_by_a_run(packed: Path, git_repo: GitRepo) -> None:

@@ -15,6 +15,7 @@ from engine.request import (
     Delta,
     ScoredToken,
     ScoreRequest,
+    ShownImage,
     TextDelta,
     Usage,
 )
@@ -35,6 +36,9 @@ class KnowingEngine:
         self._answers = list(answers)
         self._ids: dict[str, int] = {}
         self._texts: list[str] = []
+
+    async def show(self, data: bytes) -> ShownImage:
+        raise AssertionError("the search shows no images")
 
     async def score(self, request: ScoreRequest) -> list[ScoredToken]:
         self.scored.append(request)

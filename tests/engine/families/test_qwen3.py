@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 import pytest
 from hypothesis import given, settings
@@ -16,15 +17,12 @@ from engine.families.qwen3 import Qwen3, instructions
 from engine.request import (
     ChatRequest,
     Effort,
-    Message,
-    TextDelta,
-    ThinkingDelta,
     ToolCall,
-    ToolCallDelta,
     ToolSpec,
 )
 from tests.engine.families.named_tokens import NamedTokens
-from tests.engine.families.own_templates import by_template, template
+from tests.engine.families.own_templates import ELSEWHERE, FETCHED, by_template, own_template
+from tests.engine.families.talking import TURNS, heard, say
 
 MARKS = (
     "<|im_start|>", "<|im_end|>", "<|endoftext|>", "<tool_call>", "</tool_call>", "<think>", "</think>",
@@ -32,9 +30,14 @@ MARKS = (
 )  # fmt: skip
 VOCABULARY = NamedTokens(*MARKS)
 FORMS = {
-    "json": ("Qwen-Qwen3-0.6B.jinja", Qwen3(VOCABULARY, ("json", "switch"))),
-    "coder": ("Qwen3-Coder.jinja", Qwen3(VOCABULARY, ("coder", "never"))),
-    "xml": ("Qwen3.5-4B.jinja", Qwen3(VOCABULARY, ("xml", "switch"))),
+    "json": Qwen3(VOCABULARY, ("json", "switch")),
+    "coder": Qwen3(VOCABULARY, ("coder", "never")),
+    "xml": Qwen3(VOCABULARY, ("xml", "switch")),
+}
+OWN = {
+    "json": own_template("qwen3.jinja", "Qwen-Qwen3-0.6B.jinja"),
+    "coder": own_template(None, "Qwen3-Coder.jinja"),
+    "xml": own_template("qwen3_5_think.jinja", "Qwen3.5-4B.jinja"),
 }
 READ = ToolSpec(
     name="read",
@@ -54,14 +57,8 @@ LIST = ToolSpec(name="list", description="", parameters={"type": "object", "prop
 CALL = ToolCall(id="a", name="read", arguments='{"path": "ä.py",  "lines": [1, 2], "whole": true}')
 
 
-def say(role, content="", **rest) -> Message:
-    return Message(role=role, content=content, **rest)
-
-
 CONVERSATIONS = {
-    "user": (say("user", "Hi"),),
-    "system": (say("system", "Be brief."), say("user", "Hi\n")),
-    "turns": (say("user", "Hi"), say("assistant", "Hello."), say("user", "Übung 🦘?")),
+    **TURNS,
     "call": (say("user", "Go"), say("assistant", "Look:", tool_calls=(CALL,)), say("tool", 'x = "1"\n')),
     "calls": (
         say("system", "S"),
@@ -89,15 +86,19 @@ def in_qwens_words(own: str) -> str:
     return before + words.replace("\n", "\\n") + rest[rest.index("</IMPORTANT>") + len("</IMPORTANT>") :]
 
 
-@pytest.mark.parametrize("effort", Effort)
-@pytest.mark.parametrize("tools", [(), (READ,), (READ, LIST)], ids=["no tools", "a tool", "tools"])
-@pytest.mark.parametrize("name", CONVERSATIONS)
-@pytest.mark.parametrize("form", FORMS)
-def test_as_the_models_own_template(
-    form: str, name: str, tools: tuple[ToolSpec, ...], effort: Effort
-) -> None:
-    file, family = FORMS[form]
-    own = in_qwens_words(template(file))
+TOOLS = {"no tools": (), "a tool": (READ,), "tools": (READ, LIST)}
+CASES = [case for form in FORMS if OWN[form] for case in product([form], CONVERSATIONS, TOOLS, Effort)]
+NONE = [
+    pytest.param(form, "", "", Effort.NONE, marks=pytest.mark.skip(reason=f"Qwen3, {form}: {why}"))
+    for form, why in (("json", FETCHED), ("coder", ELSEWHERE), ("xml", FETCHED))
+    if not OWN[form]
+]
+
+
+@pytest.mark.parametrize(("form", "name", "offered", "effort"), [*CASES, *NONE])
+def test_as_the_models_own_template(form: str, name: str, offered: str, effort: Effort) -> None:
+    family, tools = FORMS[form], TOOLS[offered]
+    own = in_qwens_words(OWN[form] or "")
     request = ChatRequest(messages=CONVERSATIONS[name], tools=tools, effort=effort)
     expected = by_template(own, request, enable_thinking=effort is Effort.HIGH)
     opening = VOCABULARY.decode(family.opening(request))
@@ -111,7 +112,7 @@ def test_as_the_models_own_template(
 
 def test_the_whole_prompt_of_the_coder() -> None:
     request = ChatRequest(messages=CONVERSATIONS["call"], tools=(LIST,))
-    text = FORMS["coder"][1].render(request)
+    text = FORMS["coder"].render(request)
     assert text.startswith(
         "<|im_start|>system\nYou are Qwen, a helpful AI assistant that can interact with a computer to solve "
         "tasks.\n\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n"
@@ -129,14 +130,14 @@ def test_the_whole_prompt_of_the_coder() -> None:
 def test_thinking_is_opened_or_left_out() -> None:
     calm = ChatRequest(messages=(say("user", "Go"),))
     high = calm.model_copy(update={"effort": Effort.HIGH})
-    family = FORMS["xml"][1]
+    family = FORMS["xml"]
     assert VOCABULARY.decode(family.opening(calm)) == "<think>\n\n</think>\n\n"
     assert VOCABULARY.decode(family.opening(high)) == "<think>\n"
     assert family.parser(high).thinking and not family.parser(calm).thinking
     assert family.effort == "native" and not family.effort_at_start
     always = Qwen3(VOCABULARY, ("json", "always"))
     assert always.parser(calm).thinking and always.effort == "unsupported"
-    assert FORMS["coder"][1].opening(high) == ()
+    assert FORMS["coder"].opening(high) == ()
 
 
 @settings(max_examples=60, deadline=None)
@@ -148,7 +149,7 @@ def test_nothing_typed_becomes_a_special_token(form: str, text: list[str]) -> No
             say("system", f"S{text}"), say("user", text), say("assistant", text, tool_calls=(call,)),
             say("tool", text), say("assistant", f"S{text}"),
         )  # fmt: skip
-        ids = FORMS[form][1].encode(ChatRequest(messages=messages, tools=(READ,)))
+        ids = FORMS[form].encode(ChatRequest(messages=messages, tools=(READ,)))
         return [each for each in ids if each > 255]
 
     assert special("".join(text)) == special("")
@@ -157,12 +158,8 @@ def test_nothing_typed_becomes_a_special_token(form: str, text: list[str]) -> No
 def read(form: str, text: str, *, truncated: bool = False, effort: Effort = Effort.NONE) -> list:
     """Thought, text and calls of an answer, each joined."""
     request = ChatRequest(messages=(say("user", "Go"),), tools=(READ, LIST), effort=effort)
-    reader = FORMS[form][1].parser(request)
-    told = [piece for token_id in VOCABULARY.marked(text) for piece in reader.push(token_id)]
-    told += reader.finish(truncated=truncated)
-    thought = "".join(piece.text for piece in told if isinstance(piece, ThinkingDelta))
-    said = "".join(piece.text for piece in told if isinstance(piece, TextDelta))
-    return [thought, said, *(piece.call for piece in told if isinstance(piece, ToolCallDelta))]
+    reader = FORMS[form].parser(request)
+    return heard(reader, VOCABULARY.marked(text), truncated=truncated)
 
 
 def test_thought_text_and_calls() -> None:
@@ -177,7 +174,7 @@ def test_thought_text_and_calls() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_calls_come_back_as_they_were_made(form: str) -> None:
-    family = FORMS[form][1]
+    family = FORMS[form]
     values = {"path": "a\n</parameter> b\n", "lines": [1, {"x": "é"}], "whole": False}
     call = ToolCall(id="a", name="read", arguments=json.dumps(values))
     asked = ChatRequest(messages=(say("user", "Go"),), tools=(READ,))
@@ -225,7 +222,7 @@ def test_values_by_the_schema() -> None:
 
 
 def test_text_that_looks_like_a_mark_stays_text() -> None:
-    reader = FORMS["xml"][1].parser(ChatRequest(messages=(say("user", "Go"),), tools=(READ,)))
+    reader = FORMS["xml"].parser(ChatRequest(messages=(say("user", "Go"),), tools=(READ,)))
     spelt = VOCABULARY.encode("a <tool_call><think> b")
     told = [piece for token_id in spelt for piece in reader.push(token_id)]
     assert "".join(getattr(piece, "text", "?") for piece in told) == "a <tool_call><think> b"
@@ -241,7 +238,7 @@ def test_families_by_architecture() -> None:
 
 def test_the_whole_prompt_in_json() -> None:
     request = ChatRequest(messages=CONVERSATIONS["calls"], tools=(LIST,))
-    text = FORMS["json"][1].render(request)
+    text = FORMS["json"].render(request)
     call = '{"name": "read", "arguments": {"path": "ä.py", "lines": [1, 2], "whole": true}}'
     assert text.startswith(
         "<|im_start|>system\nS\n\n# Tools\n\nYou may call one or more functions to assist with "
@@ -256,7 +253,7 @@ def test_the_whole_prompt_in_json() -> None:
 
 def test_the_whole_prompt_of_qwen35() -> None:
     request = ChatRequest(messages=CONVERSATIONS["system"], tools=(LIST,))
-    text = FORMS["xml"][1].render(request)
+    text = FORMS["xml"].render(request)
     assert text.startswith(
         "<|im_start|>system\n# Tools\n\nYou have access to the following functions:\n\n<tools>\n"
         '{"type": "function", "function": {"name": "list", "description": "", '
