@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ FORMS = {
     "F8_E4M3": "int8",
     "Q8_0": "int8",
     "Q6_K": "int8",
+    "Q5_K": "int8",
 }
 """How experts that are not packed are kept in memory, by how they are stored; 4 bits for all others."""
 
@@ -93,8 +95,11 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
 
 
 def _form(checkpoint: Checkpoint) -> str:
-    stored = checkpoint.expert(checkpoint.expert_layers()[0], 0)
-    return FORMS.get(stored.down.kind, "int4")
+    """As most of the experts' matrices are stored: mixes like Q4_K_M keep some of them in more bits, those of
+    the first layer among them."""
+    stored = [checkpoint.expert(layer, 0) for layer in checkpoint.expert_layers()]
+    kinds = Counter(weight.kind for expert in stored for weight in (expert.gate, expert.up, expert.down))
+    return FORMS.get(kinds.most_common(1)[0][0], "int4")
 
 
 def _image_grid(config: dict[str, Any], tokenizer: EndingTokenizer) -> ImageGrid:
