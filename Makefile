@@ -3,6 +3,7 @@
 # make check   style, types, import arrows
 # make bench   the benchmarks (long)
 # make soak    each protection taken out, 200 calamities, 10,000 random edits (hours; goes on where it was stopped)
+# make parity-llamacpp   logits against llama.cpp's, which is compiled first (ten minutes; goes on where it was stopped)
 # make setup   Debian packages that some features and tests use
 # make clean   removes .venv and build output; downloaded models stay
 #
@@ -13,7 +14,7 @@
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench soak setup clean models
+.PHONY: help run test check bench soak parity-llamacpp setup clean models
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
 TORCH ?= torch==2.13.*
@@ -23,6 +24,8 @@ TEMPLATES := trl==1.16.0
 VENV := .venv
 BIN := $(VENV)/bin
 COMMA := ,
+LLAMA_CPP := 0.3.36
+PARITY := .parity
 PACKAGES := tmux ripgrep chromium bubblewrap
 
 help:
@@ -76,8 +79,8 @@ $(VENV)/.templates: $(VENV)/.installed
 	  --dest $(VENV)/templates $(TEMPLATES) && touch $@ || echo "They cannot be fetched, and are not compared."
 
 test: models $(VENV)/.templates
-	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (alone or real_model)"
-	@$(BIN)/python -m pytest -m "alone or real_model"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not (alone or real_model or llama_cpp)"
+	@$(BIN)/python -m pytest -m "(alone or real_model) and not llama_cpp"
 
 check: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -100,10 +103,33 @@ soak: $(VENV)/.installed
 	@nice -n 10 $(BIN)/python -m bench.chaos
 	@OSTRO_FUZZ_CALLS=10000 nice -n 10 $(BIN)/python -m pytest -q tests/sandbox/test_edits_fuzz.py
 
+# In an environment of its own, so that nothing of it is ever a dependency; the build folder stays, so that a build
+# that was stopped goes on. Two jobs and a low priority: a compiler takes half a gigabyte.
+$(PARITY)/.source: | $(VENV)/.installed
+	@echo "==> Fetching the source of llama-cpp-python $(LLAMA_CPP) (75 MB)"
+	@mkdir -p $(PARITY)
+	@$(BIN)/python -m pip download -qq --disable-pip-version-check --no-input --no-deps --no-binary llama-cpp-python \
+	  -d $(PARITY) llama-cpp-python==$(LLAMA_CPP)
+	@tar -xzf $(PARITY)/llama_cpp_python-$(LLAMA_CPP).tar.gz -C $(PARITY)
+	@touch $@
+
+$(PARITY)/.llama: $(PARITY)/.source
+	@echo "==> Compiling llama.cpp (ten minutes on two cores)"
+	@[ -x $(PARITY)/venv/bin/python ] || $(PYTHON) -m venv $(PARITY)/venv
+	@CMAKE_BUILD_PARALLEL_LEVEL=2 CMAKE_ARGS="-DLLAVA_BUILD=OFF" \
+	  nice -n 10 $(PARITY)/venv/bin/python -m pip install -q --disable-pip-version-check --no-input \
+	  --config-settings=build-dir=$(CURDIR)/$(PARITY)/build $(PARITY)/llama_cpp_python-$(LLAMA_CPP) || \
+	  { echo "That failed: see above, and run make again; it goes on from here." >&2; exit 1; }
+	@touch $@
+
+parity-llamacpp: $(PARITY)/.llama
+	@$(BIN)/ostro models pull qwen2.5-coder-0.5b
+	@$(BIN)/python -m pytest -m llama_cpp tests/parity_llamacpp
+
 setup:
 	@if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -qy --no-install-recommends $(PACKAGES); \
 	elif sudo -n true 2>/dev/null; then sudo apt-get update -q && sudo apt-get install -qy --no-install-recommends $(PACKAGES); \
 	else echo "This needs administrator rights. Run: sudo apt-get install $(PACKAGES)"; fi
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(PARITY) build dist *.egg-info .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ FORMS = {
     "F8_E4M3": "int8",
     "Q8_0": "int8",
     "Q6_K": "int8",
+    "Q5_K": "int8",
 }
 """How experts that are not packed are kept in memory, by how they are stored; 4 bits for all others."""
 
@@ -116,11 +118,13 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
 
 
 def form_of(checkpoint: Any) -> str | None:
-    """What routed experts are kept in, where that is ours to say."""
+    """What routed experts are kept in, where that is ours to say: as most of their matrices are stored, since
+    mixes like Q4_K_M keep some of them in more bits, those of the first layer among them."""
     if checkpoint.layout == "packed":
         return None
-    stored = checkpoint.expert(checkpoint.expert_layers()[0], 0)
-    return FORMS.get(stored.down.kind, "int4")
+    stored = [checkpoint.expert(layer, 0) for layer in checkpoint.expert_layers()]
+    kinds = Counter(weight.kind for expert in stored for weight in (expert.gate, expert.up, expert.down))
+    return FORMS.get(kinds.most_common(1)[0][0], "int4")
 
 
 def _image_grid(config: dict[str, Any], tokenizer: EndingTokenizer) -> ImageGrid:

@@ -6,8 +6,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from engine.checkpoints.folder import read_json
+from engine.checkpoints.folder import has_file, read_json
 from engine.checkpoints.named import NamedCheckpoint, text_config
+from engine.checkpoints.native_config import Params
 from engine.checkpoints.quantised_names import join_scales
 from engine.checkpoints.safetensors_file import StoredTensor
 from engine.checkpoints.shards import open_shards
@@ -36,6 +37,7 @@ def open_hf(folder: Path) -> NamedCheckpoint:
     config = read_json(folder, "config.json")
     _check_family(folder, config)
     block = _check_quantisation(folder, config)
+    _take_apply_scale(folder, text_config(config))
     tensors, files = open_shards(folder, "model")
     renamed: dict[str, StoredTensor] = {}
     for old, tensor in tensors.items():
@@ -73,6 +75,18 @@ def _check_family(folder: Path, config: dict[str, Any]) -> None:
             f"{folder} has a language model of the family {str(text.get('model_type'))[:60]!r} within "
             f"mistral3; Ostro hosts {', '.join(INSIDE_MISTRAL3)} there."
         )
+
+
+def _take_apply_scale(folder: Path, text: dict[str, Any]) -> None:
+    """config.json has no word for `yarn.apply_scale`; Mistral's own params.json has, and lies beside it where
+    a repository holds both layouts."""
+    if text.get("model_type") != "mistral4" or "yarn_apply_scale" in text:
+        return
+    if not has_file(folder, "params.json"):
+        return
+    params = Params(folder / "params.json", read_json(folder, "params.json"))
+    if "yarn" in params:
+        text["yarn_apply_scale"] = params.part("yarn").flag("apply_scale", True)
 
 
 def _check_quantisation(folder: Path, config: dict[str, Any]) -> tuple[int, int] | None:

@@ -21,7 +21,7 @@ from engine.errors import UnsupportedModel
 from engine.experts import convert
 from engine.gguf_file import GgufFile
 from engine.gguf_tokenizer import TOKENIZER_GGUF, copy_tokenizer
-from engine.opening import open_hosted, open_tokenizer
+from engine.opening import form_of, open_hosted, open_tokenizer
 from engine.request import Sampling
 from engine.runtime import Runtime
 from engine.tokenizer import Tokenizer
@@ -81,6 +81,24 @@ def test_the_runtime_gives_the_tokens_of_transformers(model: Any, exact: Path, s
             each.scaling = own
 
     assert drawn(exact, ids, precision="float32", softmax_scale=scale) == told[0, len(ids) :].tolist()
+
+
+@pytest.mark.parametrize(
+    ("usual", "some", "form"),
+    [(Kind.Q4_K, Kind.Q6_K, "int4"), (Kind.Q5_K, Kind.Q6_K, "int8"), (Kind.Q3_K, Kind.Q5_K, "int4")],
+)
+def test_experts_are_kept_as_most_of_them_are_stored(
+    model: Any, tmp_path: Path, usual: Kind, some: Kind, form: str
+) -> None:
+    """In Q4_K_M and its kin the first layers' `down` has more bits than the rest."""
+    path = tmp_path / "mix.gguf"
+    first = "blk.0.ffn_down_exps"
+    kind = {True: usual, False: Kind.Q8_0}
+    write_gguf(model, path, lambda name: some if first in name else kind["exps" in name])
+
+    checkpoint = open_checkpoint(path)
+    assert checkpoint.expert(0, 0).down.kind == some.name
+    assert form_of(checkpoint) == form
 
 
 def test_special_tokens_come_from_the_file(exact: Path) -> None:

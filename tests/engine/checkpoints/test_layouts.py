@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,38 @@ def test_the_configuration_says_what_the_model_is(model: Any, tmp_path: Path) ->
     ):
         assert getattr(native.vision_config, key) == getattr(model.config.vision_config, key)
     assert native.vision_config.rope_parameters == model.config.vision_config.rope_parameters
+
+
+@pytest.mark.parametrize(("said", "meant"), [(False, False), (True, True), (None, True)])
+@pytest.mark.parametrize("both", [False, True])
+def test_the_scale_of_scores_is_kept(
+    model: Any, tmp_path: Path, both: bool, said: bool | None, meant: bool
+) -> None:
+    """`yarn.apply_scale` of params.json, which config.json has no word for; left out, it is true. Where
+    both layouts are in a folder it is read by config.json, and says it all the same."""
+    folder = tmp_path / "model"
+    write_native(model, folder)
+    params = json.loads((folder / "params.json").read_text())
+    params["yarn"].pop("apply_scale")
+    if said is not None:
+        params["yarn"]["apply_scale"] = said
+    (folder / "params.json").write_text(json.dumps(params))
+    if both:
+        write_hf(model, folder)
+    checkpoint = open_checkpoint(folder)
+
+    assert checkpoint.layout == ("hf" if both else "native")
+    assert checkpoint.config["text_config"]["yarn_apply_scale"] is meant
+
+
+def test_what_config_json_says_of_the_scale_stands(model: Any, tmp_path: Path) -> None:
+    write_native(model, tmp_path)
+    write_hf(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["text_config"]["yarn_apply_scale"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+
+    assert open_checkpoint(tmp_path).config["text_config"]["yarn_apply_scale"] is True
 
 
 def test_rows_blocks_and_bytes_agree_with_the_whole(written: tuple[str, Checkpoint, State]) -> None:

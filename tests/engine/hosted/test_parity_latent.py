@@ -11,7 +11,7 @@ import torch
 from engine.hosted import HostedModel, latent
 from engine.hosted import attention as attention_module
 from engine.hosted.cache import HostedCache
-from tests.engine.hosted.tiny import LATENT, LAYERS, PLAIN, ROPE, TRAINED, expected, load, tokens
+from tests.engine.hosted.tiny import CONFIGS, LATENT, LAYERS, PLAIN, ROPE, TRAINED, expected, load, tokens
 from tests.engine.hosted.tiny import reference as made
 
 Reference = Callable[..., Any]
@@ -106,18 +106,43 @@ def test_a_text_longer_than_the_trained_one(device: str):
 
 
 def test_the_scale_of_transformers_is_a_switch(reference: Reference, device: str):
-    """On, it is transformers as it is; off (the default), scores are smaller by 2.2 at a factor of 128."""
+    """`yarn` is transformers as it is; `plain` has scores that are smaller by 2.2 at a factor of 128."""
     as_it_is = reference("mistral4", as_it_is=True)
     ids = tokens(61)
     wanted = expected(as_it_is, ids)
     switched = load("mistral4", as_it_is, device, softmax_scale="yarn")
-    plain = load("mistral4", as_it_is, device)
+    plain = load("mistral4", as_it_is, device, softmax_scale="plain")
 
     close(fed(switched, [ids[:40], ids[40:]]), wanted)
     close(fed(plain, [ids]), expected(reference("mistral4"), ids))
     assert (fed(plain, [ids]) - wanted).abs().max() > 1e-2
     scales = [each._decoder.layers[0].self_attn.scale for each in (switched, plain)]
     assert scales[0] / scales[1] == pytest.approx(2.20583, abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [({}, "plain"), ({"yarn_apply_scale": False}, "plain"), ({"yarn_apply_scale": True}, "yarn")],
+)
+@pytest.mark.parametrize("name", ["mistral4", "mistral3 over mistral4"])
+def test_the_scale_that_the_checkpoint_states(
+    reference: Reference,
+    device: str,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    said: dict[str, bool],
+    meant: str,
+):
+    """In the text's own configuration, within a wrapper as well; where nothing is said, the plain one."""
+    config = CONFIGS[name]
+    text = {**config.get("text_config", config), **said}
+    monkeypatch.setitem(CONFIGS, name, {**config, "text_config": text} if "text_config" in config else text)
+    stated = load(name, reference(name), device, softmax_scale="stated")
+    named = load(name, reference(name), device, softmax_scale=meant)
+
+    attention, wanted = (each._decoder.layers[0].self_attn for each in (stated, named))
+    assert attention.scale == wanted.scale
+    close(fed(stated, [tokens(20)]), fed(named, [tokens(20)]))
 
 
 def test_branches_are_what_each_is_alone(model: HostedModel, reference: Reference):

@@ -291,9 +291,9 @@ not enough: `attention_factor`, left to itself, would then scale the rotated par
 
 
 def load(name: str, model: Any, device: str = "cpu", **options: Any) -> HostedModel:
-    """The reference's weights, hosted; float32 unless told otherwise."""
+    """The reference's weights, hosted; float32 and the plain scale of scores unless told otherwise."""
     config = CONFIGS[name]
-    options = {"precision": "float32", **options}
+    options = {"precision": "float32", "softmax_scale": "plain", **options}
     experts = ExpertsInMemory(config, model, device)
     return HostedModel.load(
         StateCheckpoint(config, model), experts if experts.layers else None, device=device, **options
