@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Sandbox
+from sandbox import Author, Limits, Sandbox
 
 from .conftest import SECRET, Opener, command_line, git, processes, python, shell
 from .test_attack_limits import BOMBS
@@ -400,6 +400,15 @@ async def test_work_goes_on(alone: Sandbox, repo: Path) -> None:
     assert await workspace.read("new.txt") == b"new\n"
     await workspace.restore(start)
     assert not (repo / "new.txt").exists()
+
+
+async def test_refs_are_told_and_a_commit_is_made(alone: Sandbox, repo: Path) -> None:
+    (repo / "new.txt").write_text("new\n")
+    head = await alone.history.head()
+    assert await alone.history.uncommitted() == ["new.txt"]
+    author = Author("A U Thor", "author@example.org", "@1700000000 +0000")
+    made = await alone.history.commit(["new.txt"], "two\n", author, head)
+    assert (await alone.history.refs())[head.branch or ""] == made != head.commit
 
 
 COPIES = """
