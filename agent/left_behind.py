@@ -55,9 +55,11 @@ class LeftBehind:
             before["git_folders"] = session.sandbox.repositories
         if before.get("refs") is None:
             before |= {"refs": None, "in_progress": None}
-            with contextlib.suppress(HistoryProblem):  # what git cannot list does not stand in a run's way
+            try:  # what git cannot list does not stand in a run's way
                 before["refs"] = dict(await session.sandbox.history.refs())
                 before["in_progress"] = (await session.sandbox.history.head()).in_progress
+            except HistoryProblem as problem:
+                session.emit(Warn(text=f"Which refs this run moves cannot be told: {problem}"))
         session.journal.append("before", **before, sync=True)
 
     async def tell(self, session: Session, changed: Sequence[str]) -> None:

@@ -129,10 +129,9 @@ class History:
             return self._service
         await self.close()
         script = (INSIDE if self._launcher.bubblewrap is None else INSIDE_THERE) / SERVICE
-        folders = dict.fromkeys(str(place.parent) for place in library())
         root, git_dir = str(self._repository.root), str(self._repository.git_dir)
         argv = [str(own_python()), "-I", "-S", "-X", "utf8", str(script), root, git_dir, str(self._excludes)]
-        argv += folders
+        argv += map(str, library())
         policy = await asyncio.to_thread(_policy, self._policy, self._repository)
         self._service = await self._launcher.service(
             policy, argv, cwd=policy.root, limits=LIMITS, line_bytes=64 << 20

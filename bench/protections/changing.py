@@ -47,6 +47,7 @@ ATTACKS, FURTHER, GIT, LAYERS = "test_attacks.py", "test_rooms.py", "test_git_gu
 OVERUSED = "test_attack_limits.py"
 COMMANDS, FILES, CALLED, TRIED = "test_commands.py", "test_files.py", "test_seccomp.py", "test_probe.py"
 ASIDE = "test_attack_git_aside.py"
+STOPPED = "test_tier_c_stopped.py"
 PROCESSES, APARTS, SCRATCHED = "test_attack_processes.py", "test_tier_c.py", "test_scratch.py"
 
 # Layers that cover for others.

@@ -43,6 +43,11 @@ LEAVE = (
     Protection("an error is one line", (
         Change("tui/standard_output.py", '.replace("\\n", " ")', ""),
     ), (NO_LINES,)),
+    Protection("refs that cannot be told", (
+        Change("agent/left_behind.py", (
+            'session.emit(Warn(text=f"Which refs this run moves cannot be told: {problem}"))'
+        ), "del problem"),
+    ), ("tests/agent/test_left_behind.py::test_that_refs_cannot_be_told_is_said",)),
     Protection("minimising: what the command writes stays in the fork", (
         Change("agent/search/minimise.py", "contents[path] = tried", (
             "contents[path] = await fork.read(path) if await fork.exists(path) else None"

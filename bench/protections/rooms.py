@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bench.protections.changing import (
-    APARTS,
     ATTACKS,
     BOX,
     CHAIN,
@@ -35,6 +34,7 @@ from bench.protections.changing import (
     SHARED_PROCESSES,
     SHOWN_ENVIRONMENT,
     STAYS_STOPPED,
+    STOPPED,
     WORKSPACE,
     WRAP,
     WRAPS_SESSION,
@@ -187,7 +187,7 @@ LIFE = (
         f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",
     ), (Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER)),
     Protection("a keeper ends with the supervisor", (
-        Change(KEEPER, "        prctl(SET_DEATH_SIGNAL, signal.SIGKILL)\n", "        pass\n"),
+        Change(KEEPER, "    prctl(SET_DEATH_SIGNAL, signal.SIGKILL)\n", "    pass\n"),
     ), (f"{ATTACKS}::test_nothing_survives_a_killed_agent[sandboxed]",), (
         Change(WRAP, ', "--die-with-parent"', ""), DEAF_KEEPER,
     )),
@@ -205,14 +205,14 @@ LIFE = (
         f"{PROCESSES}::test_no_process_ends_a_command_as_if_it_had_succeeded[sandboxed]",
     ), (NOT_INTERRUPTED,)),
     Protection("a first process that was stopped goes on to end all", (STAYS_STOPPED,), (
-        f"{APARTS}::test_a_command_that_stops_what_would_end_it_is_ended[once]",
+        f"{STOPPED}::test_a_command_that_stops_what_would_end_it_is_ended[once]",
     ), (PATIENT,)),
     Protection("one that stays stopped is done without", (PATIENT,), (
-        f"{APARTS}::test_a_command_that_stops_what_would_end_it_is_ended[once]",
+        f"{STOPPED}::test_a_command_that_stops_what_would_end_it_is_ended[once]",
     ), (STAYS_STOPPED,)),
     Protection("a keeper outlives the supervisor where it alone can end all", (
         Change(KEEPER, "if settings[\"rooms\"]:\n        # Bubblewrap's", "if True:\n        # Bubblewrap's"),
-    ), (f"{APARTS}::test_it_does_not_outlive_a_killed_agent_by_that",), (STAYS_STOPPED,)),
+    ), (f"{STOPPED}::test_it_does_not_outlive_a_killed_agent_by_that",), (STAYS_STOPPED,)),
     Protection("session of bubblewrap's starter", (OUTER_SESSION,), (
         f"{FURTHER}::test_the_terminal_of_the_caller_is_not_the_commands",
     ), (WRAPS_SESSION, FIRST_SESSION, COMMAND_SESSION)),

@@ -1,8 +1,9 @@
 """Answers what Ostro asks of the repository's git, from inside the sandbox, with GitPython.
 
-Started as `python -I -S git_service.py ROOT GIT_DIR EXCLUDES FOLDER...` and spoken to over stdin and stdout:
-one JSON line a request and an answer. EXCLUDES is the user's list of ignored names, GitPython lies in the
-FOLDERs. Git's commands for scripts do the work, since GitPython's own reading of objects knows no SHA-256.
+Started as `python -I -S git_service.py ROOT GIT_DIR EXCLUDES PACKAGE...` and spoken to over stdin and stdout:
+one JSON line a request and an answer. EXCLUDES is the user's list of ignored names, a PACKAGE the folder of
+GitPython or of what it imports. Git's commands for scripts do the work, since GitPython's own reading of
+objects knows no SHA-256.
 Whatever the repository's configuration would start (hooks, signing, filters, the file system monitor, pagers,
 fetches of missing objects) is switched off by the environment, which no configuration can override.
 """
@@ -10,12 +11,14 @@ fetches of missing objects) is switched off by the environment, which no configu
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
 from typing import Any
 
 OFF = {
@@ -309,8 +312,23 @@ def answer(repository: Repository, request: dict[str, Any]) -> dict[str, Any]:
         return {"refused": f"{problem.filename}: {problem.strerror}."}
 
 
-def serve(root: str, git_dir: str, excludes: str, folders: list[str]) -> None:
-    sys.path += [os.path.dirname(__file__), *folders]
+class Packages:
+    """Finds these packages alone: where only they may be read, nobody can list the folder around them."""
+
+    def __init__(self, folders: list[str]) -> None:
+        self._folders = {os.path.basename(folder): folder for folder in folders}
+
+    def find_spec(self, name: str, _path: Any, _target: Any = None) -> ModuleSpec | None:
+        folder = self._folders.get(name)
+        if folder is None:
+            return None
+        start = os.path.join(folder, "__init__.py")
+        return importlib.util.spec_from_file_location(name, start, submodule_search_locations=[folder])
+
+
+def serve(root: str, git_dir: str, excludes: str, packages: list[str]) -> None:
+    sys.path.append(os.path.dirname(__file__))
+    sys.meta_path.append(Packages(packages))
     for name in [name for name in os.environ if name.startswith("GIT_")]:
         del os.environ[name]
     repository = Repository(root, git_dir, excludes)

@@ -13,7 +13,7 @@ from agent.events import End, Warn
 from agent.journal import Journal
 from agent.left_behind import acted_on
 from agent.listing import listed
-from sandbox import Sandbox, SandboxError, Workspace
+from sandbox import History, HistoryProblem, Sandbox, SandboxError, Workspace
 from sandbox.scratch import Scratch
 from tests.agent.running import Ran, run
 from tests.agent.test_resume import cut_after
@@ -50,6 +50,18 @@ async def test_what_cannot_be_looked_at_is_said(
     ran = await run(git_repo({}), [say("Done.")])
 
     assert ran.end.outcome == "done" and "git repositories cannot be told: " in warned(ran)
+
+
+async def test_that_refs_cannot_be_told_is_said(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    async def fails(_self: History) -> dict[str, str]:
+        raise HistoryProblem("No git today.")
+
+    monkeypatch.setattr(History, "refs", fails)
+    ran = await run(git_repo({}), [say("Done.")])
+
+    assert ran.end.outcome == "done" and "Which refs this run moves cannot be told: No git today." in warned(
+        ran
+    )
 
 
 async def test_what_happened_before_a_kill_is_told_by_the_resumed_session(git_repo: GitRepo):

@@ -8,18 +8,17 @@ import os
 import resource
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from sandbox import Limits, Sandbox
+from sandbox import Author, Limits, Sandbox
 
 from .conftest import SECRET, Opener, command_line, git, processes, python, shell
 from .test_attack_limits import BOMBS
-from .test_attacks import CONNECT, OPENS_AND_RUNS, SURVIVORS
+from .test_attacks import CONNECT, SURVIVORS
 
 
 @pytest.fixture(params=["bare", "alone"])
@@ -311,55 +310,6 @@ async def test_a_command_that_kills_what_would_end_it_is_ended(alone: Sandbox) -
     assert not ended(mark)
 
 
-STOPS_ITS_PARENT = "kill -STOP $PPID; setsid sleep {mark} & sleep {mark}"
-AND_AGAIN = "p=$PPID; " + "while kill -STOP $p; do :; done & " * 4
-
-
-async def test_a_command_outlives_the_parent_that_it_stops() -> None:
-    """Bare, with a shell in between, which could not end anything any more when it is told to."""
-    mark = f"98772.{os.getpid()}"
-    script = f"sh -c '{STOPS_ITS_PARENT.format(mark=mark)}'; true"
-    shell_between = await asyncio.create_subprocess_exec("sh", "-c", script, start_new_session=True)
-    await asyncio.sleep(0.3)
-    shell_between.terminate()
-    await asyncio.sleep(0.3)
-    assert shell_between.returncode is None
-    assert ended(mark)
-    shell_between.kill()
-    await shell_between.wait()
-
-
-@pytest.mark.parametrize("script", [STOPS_ITS_PARENT, AND_AGAIN + STOPS_ITS_PARENT], ids=["once", "again"])
-async def test_a_command_that_stops_what_would_end_it_is_ended(alone: Sandbox, script: str) -> None:
-    mark = f"98773.{os.getpid()}"
-    running = asyncio.ensure_future(alone.workspace.run(["sh", "-c", script.format(mark=mark)], seconds=1))
-    # What is left would hold it up for ever.
-    await asyncio.wait({running}, timeout=15)
-    assert not ended(mark)
-    assert (await running).timed_out
-    assert (await alone.workspace.run(["echo", "alive"])).output == "alive\n"
-
-
-async def test_it_does_not_outlive_a_killed_agent_by_that(repo: Path) -> None:
-    mark = f"98774.{os.getpid()}"
-    starts = OPENS_AND_RUNS.replace("echo;", "kill -STOP $PPID; echo;")
-    starts = "import sandbox.box; sandbox.box.candidates = lambda *_: []\n" + starts
-    agent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-u", "-c", starts, str(repo), mark, "alone"),
-        cwd=Path(__file__).parents[2],
-        stdout=asyncio.subprocess.PIPE,
-    )
-    assert agent.stdout is not None
-    await agent.stdout.readline()
-    agent.kill()
-    await agent.wait()
-    for _ in range(200):
-        if not any(mark.encode() in command_line(pid) for pid in processes()):
-            break
-        await asyncio.sleep(0.05)
-    assert not ended(mark)
-
-
 @pytest.mark.parametrize("bare", [True, False], ids=["bare", "alone"])
 async def test_capabilities_mounts_and_kernel_parameters(
     open_sandbox: Opener, monkeypatch: pytest.MonkeyPatch, bare: bool
@@ -400,6 +350,15 @@ async def test_work_goes_on(alone: Sandbox, repo: Path) -> None:
     assert await workspace.read("new.txt") == b"new\n"
     await workspace.restore(start)
     assert not (repo / "new.txt").exists()
+
+
+async def test_refs_are_told_and_a_commit_is_made(alone: Sandbox, repo: Path) -> None:
+    (repo / "new.txt").write_text("new\n")
+    head = await alone.history.head()
+    assert await alone.history.uncommitted() == ["new.txt"]
+    author = Author("A U Thor", "author@example.org", "@1700000000 +0000")
+    made = await alone.history.commit(["new.txt"], "two\n", author, head)
+    assert (await alone.history.refs())[head.branch or ""] == made != head.commit
 
 
 COPIES = """
