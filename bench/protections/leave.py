@@ -38,7 +38,7 @@ LEAVE = (
         Change("tui/blocks.py", "{one_line(event.text, 10_000)}", "{event.text}"),
     ), (NO_LINES,)),
     Protection("a reason makes no line of its own", (
-        Change("tui/printer.py", "{one_line(end.reason, 10_000)}", "{end.reason}"),
+        Change("tui/printer.py", "{one_line(event.reason, 10_000)}", "{event.reason}"),
     ), (NO_LINES,)),
     Protection("an error is one line", (
         Change("tui/standard_output.py", '.replace("\\n", " ")', ""),
