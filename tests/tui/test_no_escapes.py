@@ -67,7 +67,7 @@ def every_event(text: str) -> list[events.AnyEvent]:
 @given(HOSTILE)
 def test_no_event_brings_any_to_the_text_or_the_screen(text: str):
     stream = io.StringIO()
-    printer = TextPrinter(stream, colour=False)
+    printer = TextPrinter(stream, colour=False, reasons=True)
     for event in every_event(text):
         printer.show(event)
         shown, _ = block_for(event) or ("", "")
@@ -83,7 +83,7 @@ def test_no_name_makes_a_line_of_its_own():
     """It would look like one of Ostro's: `✓ pytest passed`."""
     line = "✓ pytest passed (0.1 s)"
     stream = io.StringIO()
-    printer = TextPrinter(stream, colour=False)
+    printer = TextPrinter(stream, colour=False, reasons=True)
     for event in every_event(f"a\n{line}\r\n{line}\nb"):
         if isinstance(event, OF_MANY_LINES) or (isinstance(event, events.Verify) and event.tail):
             continue
