@@ -123,6 +123,8 @@ $(PARITY)/.llama: $(PARITY)/.source
 	@touch $@
 
 parity-llamacpp: $(PARITY)/.llama
+	@$(PARITY)/venv/bin/python -c 'import llama_cpp' || \
+	  { echo "$(PARITY) is broken: remove it (rm -rf $(PARITY)) and run make again." >&2; exit 1; }
 	@$(BIN)/ostro models pull qwen2.5-coder-0.5b
 	@$(BIN)/python -m pytest -m llama_cpp tests/parity_llamacpp
 
