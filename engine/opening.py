@@ -12,11 +12,12 @@ from engine.checkpoints import open_checkpoint
 from engine.errors import ModelNotFound
 from engine.experts import ExpertStore, PackedModel, bytes_for, is_packed, profile_path
 from engine.gguf_file import GgufFile
-from engine.hf_tokenizer import HfTokenizer
+from engine.hf_tokenizer import HfTokenizer, chat_template_beside, is_byte_level
 from engine.hosted import HostedModel, Precision, activation_of, needs_of
 from engine.machine_memory import budget_of
 from engine.memory_plan import Needs, divide
 from engine.network import EndingTokenizer, Opened
+from engine.spm_tokenizer import SpmTokenizer
 from engine.tekken import TekkenTokenizer
 from engine.tokenizer import Tokenizer
 from engine.vision.grid import ImageGrid
@@ -96,10 +97,15 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
         return Tokenizer(GgufFile(path))
     if (path / "tekken.json").is_file():
         return TekkenTokenizer(path / "tekken.json")
-    if (path / "tokenizer.json").is_file():
+    if (path / "tokenizer.json").is_file() and is_byte_level(path / "tokenizer.json"):
         return HfTokenizer(path / "tokenizer.json")
+    if named := sorted(path.glob("tokenizer.model*")):
+        return SpmTokenizer(named[-1], chat_template_beside(path))
+    if (path / "tokenizer.json").is_file():
+        return HfTokenizer(path / "tokenizer.json")  # which says why it is not supported
     raise ModelNotFound(
-        f"{path} has no tokenizer (tekken.json or tokenizer.json); fetch the model's folder whole."
+        f"{path} has no tokenizer (tekken.json, tokenizer.json or tokenizer.model); fetch the model's folder "
+        "whole."
     )
 
 
