@@ -14,8 +14,8 @@ from engine.experts import ExpertStore, PackedModel, bytes_for, is_packed, profi
 from engine.gguf_file import GgufFile
 from engine.hf_tokenizer import HfTokenizer, chat_template_beside, is_byte_level
 from engine.hosted import HostedModel, Precision, activation_of, needs_of
-from engine.machine_memory import budget_of
-from engine.memory_plan import Needs, divide
+from engine.machine_memory import budget_of, less_reserve
+from engine.memory_plan import Needs, divide, divide_beside
 from engine.network import EndingTokenizer, Opened
 from engine.spm_tokenizer import SpmTokenizer
 from engine.tekken import TekkenTokenizer
@@ -52,7 +52,11 @@ def open_hosted(
     config = checkpoint.config
     text = config.get("text_config") or config
     precision = precision or ("int8" if device == "cpu" else "bfloat16")
-    plan = divide(budget_of(memory), needs_of_checkpoint(checkpoint, precision))
+    needs, budget = needs_of_checkpoint(checkpoint, precision), budget_of(memory)
+    if device == "cpu":
+        plan = divide(budget, needs)
+    else:
+        plan = divide_beside(less_reserve(torch.cuda.mem_get_info()[0]), budget, needs)
     store = None
     if checkpoint.expert_layers():
         store = ExpertStore.open(
