@@ -42,6 +42,7 @@ class Pictures:
             return
         can = (await self._session.open_engine()).capabilities
         if not can.images:
+            self._waiting.clear()  # a session goes on without them
             raise EnvironmentProblem(
                 f"{can.model} cannot see images; leave --image out, or name a model that can with --model."
             )
@@ -52,15 +53,15 @@ class Pictures:
         WrongUsage: one is no image that can be read. EnvironmentProblem: the model sees none.
         """
         await self.look()
+        waiting, self._waiting = self._waiting, []
         taken = []
-        for path, data in self._waiting:
+        for path, data in waiting:
             try:
                 shown = await self._session.engine.show(data)
             except BadImage as problem:
                 raise WrongUsage(f"{path}: {problem}") from problem
             self._keep(shown.sha256, data)
             taken.append(shown.sha256)
-        self._waiting.clear()
         return tuple(taken)
 
     async def show_again(self) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from tokenizers import Regex, Tokenizer, decoders, pre_tokenizers
@@ -92,6 +93,23 @@ class ByteLevelTokenizer:
 
     def stream(self) -> TokenStream:
         return TokenStream(self)
+
+
+def character_places(text: str, lengths: Iterable[int]) -> list[tuple[int, int]]:
+    """The [start, end) of characters for tokens of so many bytes each, which together are `text` in UTF-8.
+
+    A character of several tokens belongs to each of them; a token without bytes is at (0, 0).
+    """
+    owner = [n for n, character in enumerate(text) for _ in range(len(_utf8(character)))]
+    ends = itertools.accumulate(lengths, initial=0)
+    return [
+        (owner[start], owner[end - 1] + 1) if end > start else (0, 0)
+        for start, end in itertools.pairwise(ends)
+    ]
+
+
+def _utf8(character: str) -> bytes:
+    return character.encode("utf-8", "surrogatepass")  # half a pair becomes U+FFFD, three bytes as well
 
 
 class TokenStream:

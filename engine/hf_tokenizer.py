@@ -47,6 +47,21 @@ class HfTokenizer(ByteLevelTokenizer):
             raise BadModelFile(f"{path} is no usable tokenizer ({error}); fetch it again.") from None
 
 
+def is_byte_level(path: Path) -> bool:
+    """Whether a tokenizer.json is of the kind that is read here. Raises ModelNotFound or BadModelFile."""
+    table = _json(path)
+    try:
+        return table["model"]["type"] == "BPE" and _is_byte_level(table)
+    except (KeyError, TypeError, AttributeError):
+        return False
+
+
+def chat_template_beside(folder: Path) -> str:
+    """Of a model's folder; empty where it has none."""
+    path = folder / "tokenizer.json"
+    return _chat_template(path, _beside(path, "tokenizer_config.json"))
+
+
 def _json(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))

@@ -101,6 +101,23 @@ def divide(memory: int, needs: Needs) -> Plan:
     return Plan(cache, min(needs.experts, rest - cache), needs.chunk)
 
 
+def divide_beside(device: int, memory: int, needs: Needs) -> Plan:
+    """Where weights, activations and cache lie in a device's memory of so many bytes, and experts in ours.
+
+    Raises EngineError where either is too little.
+    """
+    rest = device - needs.weights - needs.activations
+    for missing, whose in (
+        (needs.least_cache - rest, "the GPU's memory"),
+        (needs.least_experts - memory, "memory for its experts"),
+    ):
+        if missing > 0:
+            raise EngineError(
+                f"This model needs {missing / 1e6:,.0f} MB more of {whose}; end other programs."
+            )
+    return Plan(min(needs.cache(needs.context), rest), min(needs.experts, memory), needs.chunk)
+
+
 def shortfall(memory: int, needs: Needs) -> int:
     """Bytes that are missing for the model to work at all; zero or less where none are."""
     return needs.weights + needs.activations + needs.least_experts + needs.least_cache - memory

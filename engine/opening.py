@@ -14,11 +14,12 @@ from engine.errors import ModelNotFound
 from engine.experts import ExpertStore, PackedModel, bytes_for, is_packed, profile_path
 from engine.gguf_file import GgufFile
 from engine.gguf_tokenizer import TOKENIZER_GGUF
-from engine.hf_tokenizer import HfTokenizer
+from engine.hf_tokenizer import HfTokenizer, chat_template_beside, is_byte_level
 from engine.hosted import HostedModel, Precision, SoftmaxScale, activation_of, needs_of
-from engine.machine_memory import budget_of
-from engine.memory_plan import Needs, divide
+from engine.machine_memory import budget_of, less_reserve
+from engine.memory_plan import Needs, divide, divide_beside
 from engine.network import EndingTokenizer, Opened
+from engine.spm_tokenizer import SpmTokenizer
 from engine.tekken import TekkenTokenizer
 from engine.tokenizer import Tokenizer
 from engine.vision.grid import ImageGrid
@@ -56,7 +57,11 @@ def open_hosted(
     config = checkpoint.config
     text = config.get("text_config") or config
     precision = precision or ("int8" if device == "cpu" else "bfloat16")
-    plan = divide(budget_of(memory), needs_of_checkpoint(checkpoint, precision))
+    needs, budget = needs_of_checkpoint(checkpoint, precision), budget_of(memory)
+    if device == "cpu":
+        plan = divide(budget, needs)
+    else:
+        plan = divide_beside(less_reserve(torch.cuda.mem_get_info()[0]), budget, needs)
     store = None
     if checkpoint.expert_layers():
         store = ExpertStore.open(
@@ -108,12 +113,17 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
         return Tokenizer(GgufFile(path))
     if (path / "tekken.json").is_file():
         return TekkenTokenizer(path / "tekken.json")
-    if (path / "tokenizer.json").is_file():
+    if (path / "tokenizer.json").is_file() and is_byte_level(path / "tokenizer.json"):
         return HfTokenizer(path / "tokenizer.json")
     if (path / TOKENIZER_GGUF).is_file():
         return Tokenizer(GgufFile(path / TOKENIZER_GGUF))
+    if named := sorted(path.glob("tokenizer.model*")):
+        return SpmTokenizer(named[-1], chat_template_beside(path))
+    if (path / "tokenizer.json").is_file():
+        return HfTokenizer(path / "tokenizer.json")  # which says why it is not supported
     raise ModelNotFound(
-        f"{path} has no tokenizer (tekken.json or tokenizer.json); fetch the model's folder whole."
+        f"{path} has no tokenizer (tekken.json, tokenizer.json or tokenizer.model); fetch the model's folder "
+        "whole."
     )
 
 

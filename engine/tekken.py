@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 from pathlib import Path
 from typing import Any
 
-from engine.byte_level import TokenStream
+from engine.byte_level import TokenStream, character_places
 from engine.errors import BadModelFile, ModelNotFound
 from engine.vision.grid import ImageGrid
 
@@ -62,14 +61,7 @@ class TekkenTokenizer:
     def encode_with_ends(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids, and for each the [start, end) of its characters in `text`."""
         ids = self.encode(text)
-        # byte offsets to characters: the one that a byte belongs to, and the one behind it
-        owner = [n for n, character in enumerate(text) for _ in range(len(_utf8(character)))]
-        ends = itertools.accumulate((len(self.token_bytes(token_id)) for token_id in ids), initial=0)
-        places = [
-            (owner[start], owner[end - 1] + 1) if end > start else (0, 0)
-            for start, end in itertools.pairwise(ends)
-        ]
-        return ids, places
+        return ids, character_places(text, [len(self.token_bytes(token_id)) for token_id in ids])
 
     def token_bytes(self, token_id: int) -> bytes:
         """The bytes a token stands for; a special token's are its name."""
@@ -83,7 +75,3 @@ class TekkenTokenizer:
 
     def stream(self) -> TokenStream:
         return TokenStream(self)
-
-
-def _utf8(character: str) -> bytes:
-    return character.encode("utf-8", "surrogatepass")  # half a pair becomes U+FFFD, three bytes as well

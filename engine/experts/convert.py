@@ -38,7 +38,7 @@ ROWS_AT_ONCE = 4 << 20
 BESIDE = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tekken.json", "vocab.json",
     "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
-    "preprocessor_config.json", "processor_config.json",
+    "preprocessor_config.json", "processor_config.json", "tokenizer.model", "tokenizer.model.v3",
 )  # fmt: skip
 """Files of a model folder that go along as they are."""
 

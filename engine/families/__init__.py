@@ -45,6 +45,8 @@ class Family(Protocol):
 
 FAMILIES: dict[str, Callable[[Vocabulary], Family]] = {
     "qwen2": Qwen2,
+    "mistral": Mistral,
+    "mixtral": Mistral,
     "mistral3": Mistral,
     "ministral3": Mistral,
     "mistral4": Mistral,

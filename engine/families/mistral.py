@@ -1,8 +1,9 @@
-"""Mistral's models: the templates v3 (tekken) to v15, token for token as mistral-common 1.13 encodes them.
+"""Mistral's models: the templates v1 and v3 to v15, token for token as mistral-common 1.13 encodes them.
 
 | Version | Models | Calls and results | Effort |
 |---|---|---|---|
-| v3 | Nemo, Pixtral 12B | a JSON list; results with call ids, in JSON | none |
+| v1 | Mixtral 8x7B | none: its marks are text, and it knows no tools | none |
+| v3 | Mixtral 8x22B, Nemo, Pixtral 12B | a JSON list; results with call ids, in JSON | none |
 | v7 | Small 3, 3.1, Pixtral Large | a JSON list; results with call ids | none |
 | v11 | Small 3.2 | `name[CALL_ID]id[ARGS]{…}`; results with call ids | none |
 | v13 | Devstral 2507, Magistral 2507, Ministral 3 | `name[ARGS]{…}`; results by order | by a prompt |
@@ -10,7 +11,7 @@
 
 Tools and settings stand once: before the last user turn up to v11, so that a new turn changes the prompt from
 there on, and before the first from v13 on, so that a conversation only grows. Checked against mistral-common
-for all five; which model is of which version is from their cards and chat templates, not from weights.
+for all six; which model is of which version is from their cards and chat templates, not from weights.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ RESULT, RESULT_CLOSE, RESULT_CONTENT = "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TO
 IMAGE_BREAK, IMAGE_END = "[IMG_BREAK]", "[IMG_END]"
 
 NEEDED = {
-    3: (BEGIN, END, TOOLS, TOOLS_CLOSE, USER, USER_CLOSE, RESULT, RESULT_CLOSE, CALLS),
+    1: (BEGIN, END),
+    3: (TOOLS, TOOLS_CLOSE, USER, USER_CLOSE, RESULT, RESULT_CLOSE, CALLS),
     7: (SYSTEM, SYSTEM_CLOSE, RESULT_CONTENT),
     11: (ARGS, CALL_ID),
     13: (),
@@ -52,7 +54,7 @@ def version_of(vocabulary: Vocabulary) -> int:
     if said is not None:
         number = int(str(said).removeprefix("v"))
         if number not in NEEDED:
-            raise UnsupportedModel(f"Mistral's template {said} is not supported; v3 to v15 are.")
+            raise UnsupportedModel(f"Mistral's template {said} is not supported; v1 and v3 to v15 are.")
         return number
     template = str(getattr(vocabulary, "chat_template", ""))
     marks = template or " ".join(vocabulary.special)
@@ -64,6 +66,8 @@ def version_of(vocabulary: Vocabulary) -> int:
         return 13
     if ARGS in marks:
         return 11
+    if USER not in vocabulary.special:
+        return 1
     return 7 if SYSTEM in marks else 3
 
 
@@ -127,6 +131,8 @@ class Mistral:
         for n, turn in enumerate(made):
             if turn.role == "system":
                 yield from (Special(SYSTEM), turn.text, Special(SYSTEM_CLOSE))
+            elif self.version == 1 and turn.role != "assistant":
+                yield from self._first_user(turn, prefix if n == users[0] else "", request)
             elif turn.role == "tool":
                 yield from self._result(turn, pictures)
             elif turn.role == "assistant":
@@ -140,6 +146,17 @@ class Mistral:
                     yield from [()] if turn.has(Image) else []
                 yield from self._chunks(turn, pictures)
                 yield Special(USER_CLOSE)
+
+    def _first_user(self, turn: Turn, prefix: str, request: ChatRequest) -> Iterator[Part]:
+        """A turn of v1, where the marks around it are text."""
+        if request.tools or turn.role == "tool":
+            raise EngineError(
+                "This model's template (v1) knows no tools; ask a newer one, such as Mixtral 8x22B."
+            )
+        if turn.has(Image):
+            raise EngineError("This model's template has no place for images; ask a model that sees.")
+        yield f"{USER} {prefix}{turn.text} {USER_CLOSE}"
+        yield ()  # what follows is encoded on its own
 
     def _before_user(self, request: ChatRequest) -> Iterator[Part]:
         if request.tools:
@@ -178,7 +195,8 @@ class Mistral:
             ids = turn.token_ids
             yield ids[:-1] if ids and ids[-1] in self.end_ids else ids
         else:
-            yield from self._chunks(turn, {}) if turn.has(Thought) else [turn.text.rstrip(" ")]
+            said = turn.text if self.version == 1 else turn.text.rstrip(" ")
+            yield from self._chunks(turn, {}) if turn.has(Thought) else [said]
             yield from self._calls(turn.calls)
         yield Special(END)
 

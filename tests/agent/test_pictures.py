@@ -180,6 +180,26 @@ async def test_in_a_session_they_come_with_the_first_message(git_repo: GitRepo, 
     assert turns == [(name(SHOT),), ()]
 
 
+async def test_a_session_goes_on_without_what_its_model_cannot_see(git_repo: GitRepo, shot: Path):
+    engine = ScriptedEngine([say("Here.")])
+
+    async def open_engine() -> ScriptedEngine:
+        return engine
+
+    options = RunOptions(kind="session", repo=git_repo(FILES), model="scripted", image=(shot,))
+    warned: list[str] = []
+    async with open_session(options, open_engine) as session:
+        session.send(SendMessage(text="What is it?"))
+        async for event in session.run():
+            if isinstance(event, Warn) and "cannot see images" in event.text:
+                warned.append(event.text)
+                session.send(SendMessage(text="Are you there?"))
+            if event.type == "usage":
+                session.send(Stop())
+    assert len(warned) == len(engine.requests) == 1
+    assert not any(message.images for message in engine.requests[0].messages)
+
+
 async def test_fix_shows_them_with_the_report(git_repo: GitRepo, shot: Path):
     repo = git_repo({"check.py": "raise SystemExit(open('a.txt').read() != 'b')\n", "a.txt": "a"})
     command = [PYTHON, "check.py"]

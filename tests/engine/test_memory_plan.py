@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from engine.errors import EngineError
 from engine.machine_memory import RESERVE, all_memory, budget_of, free_memory, less_reserve
-from engine.memory_plan import ACTIVATION_BYTES, CHUNK, LEAST_CONTEXT, MOST_CHUNK, Needs, divide, shortfall
+from engine.memory_plan import (
+    ACTIVATION_BYTES,
+    CHUNK,
+    LEAST_CONTEXT,
+    MOST_CHUNK,
+    Needs,
+    Plan,
+    divide,
+    divide_beside,
+    shortfall,
+)
 
 MB = 10**6
 DENSE = Needs(
@@ -28,6 +38,17 @@ def test_a_dense_model_gets_its_whole_context_where_there_is_room() -> None:
 def test_experts_that_all_fit_leave_the_rest_to_the_cache() -> None:
     plan = divide(70_000 * MB, SPARSE)
     assert (plan.cache, plan.experts, plan.chunk) == (32_768 * 20_000, SPARSE.experts, MOST_CHUNK)
+
+
+def test_a_gpu_has_all_but_the_experts() -> None:
+    plan = divide_beside(8000 * MB, 16_000 * MB, SPARSE)
+    assert plan == Plan(32_768 * 20_000, 16_000 * MB, SPARSE.chunk)
+    rest = SPARSE.weights + SPARSE.activations
+    assert divide_beside(rest + 100 * MB, 99_000 * MB, SPARSE) == Plan(100 * MB, SPARSE.experts, SPARSE.chunk)
+    with pytest.raises(EngineError, match=r"needs 82 MB more of the GPU's memory"):
+        divide_beside(rest, 16_000 * MB, SPARSE)
+    with pytest.raises(EngineError, match="needs 90 MB more of memory for its experts"):
+        divide_beside(8000 * MB, 10 * MB, SPARSE)
 
 
 def test_a_chunk_depends_on_the_model_alone() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,9 @@ from engine.opening import needs_of_checkpoint, open_hosted
 from engine.request import Sampling
 from engine.runtime import Runtime
 from tests.engine import random_checkpoints as random
+from tests.engine.hosted.tiny import COMMON
 from tests.engine.tekken_files import write_tekken
+from tests.engine.test_spm_tokenizer import V3
 
 VOCABULARY = 131_072
 TEXT = list(range(1000, 1024))
@@ -115,6 +118,25 @@ async def test_the_budget_decides_the_context_and_nothing_of_what_is_said(model:
             said.append(list(usage.token_ids))
     assert contexts[0] == LEAST_CONTEXT < contexts[1]
     assert said[0] == said[1]
+
+
+async def test_mixtral_answers_with_its_own_tokenizer(tmp_path: Path) -> None:
+    """The hub's layout, a SentencePiece model beside it, packed and asked."""
+    config = {
+        **COMMON, "model_type": "mixtral", "architectures": ["MixtralForCausalLM"], "vocab_size": 32_768,
+        "num_key_value_heads": 2, "intermediate_size": 64, "num_local_experts": 4, "num_experts_per_tok": 2,
+        "sliding_window": None,
+    }  # fmt: skip
+    random.write_hf(random.random_model(config), tmp_path / "source")
+    shutil.copyfile(V3, tmp_path / "source" / "tokenizer.model.v3")
+    packed = tmp_path / "packed"
+    convert(open_checkpoint(tmp_path / "source"), packed, form="int8")
+    tool = ToolSpec(name="read_file", description="", parameters={"type": "object"})
+    async with await Engine.open(str(packed), keep_alive=0) as engine:
+        assert (engine.capabilities.family, engine.capabilities.images) == ("mistral", False)
+        request = ChatRequest(messages=(Message(role="user", content="Hi"),), tools=(tool,), max_tokens=8)
+        *_, usage = [delta async for delta in engine.chat(request)]
+        assert isinstance(usage, Usage) and usage.generated
 
 
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:
