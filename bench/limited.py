@@ -2,10 +2,10 @@
 
     python -m bench.limited [--limit BYTES] [--layers N] [--tokens N] [--prompt N] [--folder DIR]
 
-Writes a packed model of random weights, Small 4's in width, number of experts and vocabulary (four layers, 8 GB
-of experts at 4 bits), and has the engine process answer from it: as `ostro` starts it, with the memory that it
-finds free. The process is in a memory cgroup of its own (version 1, as root), page cache and all; the model's
-pages are dropped before. Prints what the kernel counted and what the experts' store did.
+Writes a packed model of random weights, Small 4's in width, number of experts and vocabulary (four layers,
+8 GB of experts at 4 bits), and has the engine process answer from it: as `ostro` starts it, with the memory
+that it finds free. The process is in a memory cgroup of its own (version 1, as root), page cache and all; the
+model's pages are dropped before. Prints what the kernel counted and what the experts' store did.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bench.memory_group import drop_pages, memory_group, missing
+from bench.memory_group import Group, drop_pages, memory_group, missing
 from bench.random_model import small_4, write_packed
 from engine import ChatRequest, Engine, Message, Usage
 from engine.errors import EngineError
@@ -50,9 +50,7 @@ class Answered:
     peak: int
     """Bytes that were charged to the group at most, page cache included."""
     anonymous: int
-    """Of what was charged in the end, that which is no file's."""
-    refused: int
-    """Times that the group was at its limit, so that pages had to be dropped."""
+    """Of what was charged, that which is no file's, at most: the rest can be dropped."""
     load_seconds: float
     answers: tuple[Usage, ...]
     store: Mapping[str, float]
@@ -68,8 +66,8 @@ class Answered:
             "parameters, bytes of the files": f"{self.parameters / 1e9:.1f} billion,"
             f" {self.model_bytes / 1e9:.2f} GB",
             "memory, limit": f"{self.limit / 1e6:,.0f} MB",
-            "memory, peak of the group": f"{self.peak / 1e6:,.0f} MB, of which at the end"
-            f" {self.anonymous / 1e6:,.0f} MB are no file's; at its limit {self.refused:,} times",
+            "memory, peak of the group": f"{self.peak / 1e6:,.0f} MB, of which at most"
+            f" {self.anonymous / 1e6:,.0f} MB were no file's",
             "memory of the experts": f"{self.store['taken'] / 1e6:,.0f} MB of a budget of"
             f" {self.store['budget'] / 1e6:,.0f} MB",
             "loaded in": f"{self.load_seconds:.1f} s",
@@ -123,25 +121,12 @@ async def _answer(
     command = [sys.executable, "-m", "bench.limited", "--host", str(stats), str(model), str(place.socket)]
     with memory_group(limit) as group:
         began = time.monotonic()
-        process = subprocess.Popen([*command, "--keep-alive", "60"], cwd=ROOT, preexec_fn=group.enter)
+        process = _start(command, group)
         try:
             _wait(process, place)
-            question = "In which of these words is a fault? " + "one two three four five six seven " * (
-                words // 7
-            )
-            turns = [Message(role="user", content=question)]
-            answers: list[Usage] = []
             async with await Engine.open(str(model), keep_alive=0) as engine:
                 loaded = time.monotonic() - began
-                for _ in range(2):
-                    request = ChatRequest(messages=tuple(turns), max_tokens=tokens)
-                    usage = [delta async for delta in engine.chat(request)][-1]
-                    assert isinstance(usage, Usage)
-                    answers.append(usage)
-                    turns += [
-                        Message(role="assistant", token_ids=usage.token_ids),
-                        Message(role="user", content="And in these? eight nine ten"),
-                    ]
+                answers = await _two_answers(engine, tokens, words)
                 await asyncio.sleep(2 * TELL_SECONDS)
                 seen = group.seen()
         except EngineError as error:
@@ -151,12 +136,31 @@ async def _answer(
             process.wait()
     return Answered(
         _parameters(config), sum(file.stat().st_size for file in model.iterdir()), limit, seen.peak,
-        seen.anonymous, seen.refused, loaded, tuple(answers), json.loads(stats.read_text()),
+        seen.anonymous, loaded, answers, json.loads(stats.read_text()),
     )  # fmt: skip
 
 
+async def _two_answers(engine: Engine, tokens: int, words: int) -> tuple[Usage, ...]:
+    """To a first turn, and to a second that has the first in the cache."""
+    question = "In which of these words is a fault? " + "one two three four five six seven " * (words // 7)
+    turns = [Message(role="user", content=question)]
+    answers: list[Usage] = []
+    for _ in range(2):
+        request = ChatRequest(messages=tuple(turns), max_tokens=tokens)
+        usage = [delta async for delta in engine.chat(request)][-1]
+        assert isinstance(usage, Usage)
+        answers.append(usage)
+        turns.append(Message(role="assistant", token_ids=usage.token_ids))
+        turns.append(Message(role="user", content="And in these? eight nine ten"))
+    return tuple(answers)
+
+
+def _start(command: list[str], group: Group) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*command, "--keep-alive", "60"], cwd=ROOT, preexec_fn=group.enter)
+
+
 def host(arguments: list[str]) -> None:
-    """The engine process itself, with a thread beside it that writes down what the store did; never returns."""
+    """The engine process itself, and a thread in it that writes down what the store did; never returns."""
     import threading
 
     from engine import host as engine_host

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 GROUPS = Path("/sys/fs/cgroup/memory")
-LEAVING_SECONDS = 5.0
+LEAVING_SECONDS, LOOK_SECONDS = 5.0, 0.05
 
 
 @dataclass(frozen=True)
@@ -18,25 +19,28 @@ class Seen:
     """Bytes, as the kernel counted them."""
 
     peak: int
+    """Charged at most, with the pages of files."""
     anonymous: int
-    refused: int
-    """Times that a charge met the limit."""
+    """Charged at most without those, which can be dropped; looked at every so often."""
 
 
-@dataclass(frozen=True)
 class Group:
-    path: Path
+    def __init__(self, path: Path):
+        self._path = path
+        self._anonymous = 0
 
     def enter(self) -> None:
         """Called in the process that is to be in it, before it begins."""
-        (self.path / "cgroup.procs").write_text(str(os.getpid()))
+        (self._path / "cgroup.procs").write_text(str(os.getpid()))
+
+    def look(self) -> None:
+        with contextlib.suppress(OSError):  # it was removed
+            stat = (self._path / "memory.stat").read_text().split()
+            self._anonymous = max(self._anonymous, int(stat[stat.index("rss") + 1]))
 
     def seen(self) -> Seen:
-        stat = dict(line.split() for line in (self.path / "memory.stat").read_text().splitlines())
-        return Seen(self._number("max_usage_in_bytes"), int(stat["rss"]), self._number("failcnt"))
-
-    def _number(self, name: str) -> int:
-        return int((self.path / f"memory.{name}").read_text())
+        self.look()
+        return Seen(int((self._path / "memory.max_usage_in_bytes").read_text()), self._anonymous)
 
 
 def missing() -> str | None:
@@ -49,16 +53,26 @@ def missing() -> str | None:
 @contextlib.contextmanager
 def memory_group(limit: int) -> Iterator[Group]:
     """Gone afterwards, once its processes have ended."""
-    group = Group(GROUPS / f"ostro-bench-{os.getpid()}")
-    group.path.mkdir()
+    path = GROUPS / f"ostro-bench-{os.getpid()}"
+    path.mkdir()
+    group, over = Group(path), threading.Event()
+
+    def watch() -> None:
+        while not over.wait(LOOK_SECONDS):
+            group.look()
+
+    watching = threading.Thread(target=watch)
     try:
-        (group.path / "memory.limit_in_bytes").write_text(str(limit))
+        (path / "memory.limit_in_bytes").write_text(str(limit))
+        watching.start()
         yield group
     finally:
+        over.set()
+        watching.join()
         until = time.monotonic() + LEAVING_SECONDS
-        while group.path.exists() and time.monotonic() < until:
+        while path.exists() and time.monotonic() < until:
             with contextlib.suppress(OSError):
-                group.path.rmdir()
+                path.rmdir()
             time.sleep(0.05)
 
 

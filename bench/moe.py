@@ -1,5 +1,4 @@
-"""Mixture-of-experts layers of Small 4's true size: Ostro, transformers and llama.cpp against what the machine
-can do.
+"""Mixture-of-experts layers of Small 4's true size: Ostro, transformers and llama.cpp against the machine.
 
     python -m bench.moe [--rounds N] [--layers N] [--folder DIR] [--llama-python PATH]
 
@@ -52,9 +51,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir()))
     parser.add_argument("--llama-python", type=Path, default=LLAMA_PYTHON)
     parser.add_argument("--only", nargs="+", metavar="CONTENDER", help='"ostro int4", say')
-    parser.add_argument(
-        "--tiny", action="store_true", help="matrices of 64 x 64: to test this, not to measure"
-    )
+    parser.add_argument("--tiny", action="store_true", help="matrices of 64 x 64: to test this")
     options = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="ostro-moe-", dir=options.folder))
     try:

@@ -1,5 +1,5 @@
-"""One contender of `bench.moe`, in a process of its own: reads its job from standard input, and prints a line of
-JSON for each measurement (`bench.moe_table.Run`, less its name).
+"""One contender of `bench.moe`, in a process of its own: reads its job from standard input, and prints a line
+of JSON for each measurement (`bench.moe_table.Run`, less its name).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def measure_whole(job: Job, model: Any) -> None:
 
 
 def trace(job: Job, length: int, experts: int) -> tuple[Tensor, Tensor]:
-    """index int64 [length, k], weight float32 [length, k]; where all experts are there, all choose the same."""
+    """index int64 [length, k], weight float32 [length, k]; with all experts, the same for everybody."""
     made = np.load(os.path.join(job["folder"], f"trace-{length}.npz"))
     active = job["config"]["num_experts_per_tok"]
     index = made["scores"][:, :experts].argsort(axis=1)[:, :active].copy()

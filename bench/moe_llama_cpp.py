@@ -1,7 +1,7 @@
 """llama.cpp's turn in `bench.moe`, run by the Python that llama-cpp-python was compiled for.
 
-Reads the job from standard input and prints lines as `bench.moe_contenders` does, for a layer: the whole model's
-time by its layers. Its own router chooses. Only the bare C functions are used, and nothing is drawn.
+Reads the job from standard input and prints lines as `bench.moe_contenders` does, for a layer: the whole
+model's time by its layers. Its own router chooses. Only the bare C functions are used, and nothing is drawn.
 """
 
 from __future__ import annotations

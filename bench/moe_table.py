@@ -14,13 +14,13 @@ class Run:
 
     name: str
     work: str
-    """"decode" or "prefill N" of the layer's half with the experts, the same with "whole" before it for a layer
-    with attention; "read" and "gemm" of the machine."""
+    """"decode" or "prefill N" of the layer's half with the experts, the same with "whole" before it for a
+    layer with attention; "read" and "gemm" of the machine."""
     how: str
     seconds: float
     """For one layer: of a token, or of a whole prompt."""
     amount: float
-    """Bytes of weights that are read for it; operations, of a prompt and of "gemm"; 0 where it is not known."""
+    """Bytes of weights that are read for it; operations, of a prompt and of "gemm"; 0: not counted."""
 
 
 def report(runs: Sequence[Run], told: Mapping[str, Any]) -> str:
@@ -28,13 +28,14 @@ def report(runs: Sequence[Run], told: Mapping[str, Any]) -> str:
     config = told["config"]
     read, gemm = _most(runs, "read"), _most(runs, "gemm")
     lines = [
-        f"Commit {told['commit']}, {told['threads']} threads, medians of {told['rounds']} rounds in which all take"
-        f" turns, load {told['load']:.1f} before. A layer has {config['n_routed_experts']} experts of"
-        f" {config['hidden_size']} x {config['moe_intermediate_size']}, {config['num_experts_per_tok']} chosen, and"
-        f" a shared one. Memory reads {read / 1e9:.1f} GB/s; the largest product does {gemm / 1e9:,.0f} GFLOP/s.",
+        f"Commit {told['commit']}, {told['threads']} threads, medians of {told['rounds']} rounds in which all"
+        f" take turns, load {told['load']:.1f} before. A layer has {config['n_routed_experts']} experts of"
+        f" {config['hidden_size']} x {config['moe_intermediate_size']}, {config['num_experts_per_tok']} chosen,"
+        f" and a shared one. Memory reads {read / 1e9:.1f} GB/s; the largest product does"
+        f" {gemm / 1e9:,.0f} GFLOP/s.",
         "",
     ]
-    works = list(dict.fromkeys(run.work for run in runs))
+    works = list(dict.fromkeys(run.work for run in runs if run.name != "machine"))
     for whole in (False, True):
         of_kind = [
             work for work in works if work.startswith("whole") == whole and work not in ("read", "gemm")

@@ -35,9 +35,8 @@ TINY = {
 def small_4(layers: int, vocabulary: int, **sizes: Any) -> dict[str, Any]:
     """Small 4's language model in its true width, with so many layers and tokens."""
     text = copy.deepcopy(SMALL_4["text_config"])
-    return {
-        **text, "num_hidden_layers": layers, "vocab_size": vocabulary, "max_position_embeddings": 1 << 20, **sizes,
-    }  # fmt: skip
+    text |= {"num_hidden_layers": layers, "vocab_size": vocabulary, "max_position_embeddings": 1 << 20}
+    return text | sizes
 
 
 def write_packed(folder: Path, config: Mapping[str, Any], form: str) -> Path:
