@@ -29,10 +29,10 @@ def report(runs: Sequence[Run], told: Mapping[str, Any]) -> str:
     read, gemm = _most(runs, "read"), _most(runs, "gemm")
     lines = [
         f"Commit {told['commit']}, {told['threads']} threads, medians of {told['rounds']} rounds in which all"
-        f" take turns, load {told['load']:.1f} before. A layer has {config['n_routed_experts']} experts of"
-        f" {config['hidden_size']} x {config['moe_intermediate_size']}, {config['num_experts_per_tok']} chosen,"
-        f" and a shared one. Memory reads {read / 1e9:.1f} GB/s; the largest product does"
-        f" {gemm / 1e9:,.0f} GFLOP/s.",
+        f" take turns, load {told['load']:.1f} before. A layer has {config['n_routed_experts']} experts"
+        f" of {config['hidden_size']} x {config['moe_intermediate_size']}, of which a token takes"
+        f" {config['num_experts_per_tok']}, and a shared one. Memory reads {read / 1e9:.1f} GB/s; a product"
+        f" does {gemm / 1e9:,.0f} GFLOP/s.",
         "",
     ]
     works = list(dict.fromkeys(run.work for run in runs if run.name != "machine"))
@@ -67,9 +67,9 @@ def _rows(runs: Sequence[Run], work: str, read: float, gemm: float) -> list[str]
     for key, seconds in sorted(middle.items(), key=lambda item: item[1]):
         amount, bound = seen[key][0].amount, ""
         if amount and tokens == 1:
-            bound = f"{amount / read / seconds:.0%} of {amount / 1e6:.0f} MB at read speed"
+            bound = f"{amount / read / seconds:.0%} of {amount / 1e6:.0f} MB at that speed"
         elif amount:
-            bound = f"{amount / gemm / seconds:.0%} of the largest product"
+            bound = f"{amount / gemm / seconds:.0%} of that product"
         ratio = f"{min(peers) / seconds:.2f}" if peers else ""
         name = f"{what}: {key[0]}, {key[1]}"
         rows.append(f"| {name} | {seconds * 1e3:,.2f} | {tokens / seconds:,.1f} | {bound} | {ratio} |")

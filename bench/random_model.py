@@ -23,7 +23,7 @@ from engine.experts.packed import DENSE, FORMAT, KINDS, MANIFEST, VERSION, layer
 from engine.experts.record import Geometry
 from engine.known_configs import SMALL_4
 
-VALUES_AT_ONCE = 1 << 22
+VALUES_AT_ONCE, ROLLED_BY = 1 << 22, 1_009
 TINY = {
     "hidden_size": 64, "moe_intermediate_size": 64, "intermediate_size": 64, "n_routed_experts": 8,
     "num_attention_heads": 4, "num_key_value_heads": 4, "q_lora_rank": 32, "kv_lora_rank": 32,
@@ -125,7 +125,8 @@ def _write_dense(
 
 
 def _dense_values(shape: tuple[int, ...], random: np.random.Generator) -> Iterator[torch.Tensor]:
-    """Of a norm around one, of a matrix around zero; of a large one the same few million, over and over."""
+    """Of a norm around one, of a matrix around zero; in a large one, the same few million over and over, each
+    time rolled on by a prime, so that no two rows (two tokens, say) are the same."""
     left = prod(shape)
     if len(shape) == 1:
         yield 1 + _normal(random, left, 100)
@@ -134,6 +135,7 @@ def _dense_values(shape: tuple[int, ...], random: np.random.Generator) -> Iterat
     while left:
         yield some[:left]
         left -= min(left, len(some))
+        some = some.roll(ROLLED_BY)
 
 
 def _normal(random: np.random.Generator, count: int, width: int) -> torch.Tensor:
