@@ -96,6 +96,8 @@ bench: models $(VENV)/.llama
 	@$(BIN)/python -m bench.sandbox
 	@$(BIN)/python -m bench.checkpoints
 	@$(BIN)/python -m bench.engine
+	@$(BIN)/python -m bench.moe
+	@$(BIN)/python -m bench.limited
 	@$(BIN)/python -m bench.tasks run --set all
 
 soak: $(VENV)/.installed

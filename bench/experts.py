@@ -20,7 +20,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,8 +59,8 @@ def main() -> None:
 
 
 def build(folder: Path, layers: int) -> Path:
-    """A packed model with random values, scales of about the size of a trained model's, and right
-    checksums."""
+    """A packed model with random experts and nothing beside them."""
+    from bench.random_model import write_experts
     from engine.experts.packed import DENSE, FORMAT, MANIFEST, VERSION, layer_file
     from engine.experts.record import Geometry
 
@@ -70,20 +69,7 @@ def build(folder: Path, layers: int) -> Path:
     folder.mkdir()
     entries: list[dict[str, Any]] = []
     for layer in range(layers):
-        checksums = []
-        with (folder / layer_file(layer)).open("wb") as file:
-            for _ in range(EXPERTS):
-                record = np.frombuffer(random.bytes(geometry.bytes), dtype=np.uint8).copy()
-                for name, part in geometry.parts.items():
-                    if name.endswith(".scales"):
-                        # bfloat16 with the exponent of 2 ** -8 to 2 ** -7, sign and fraction random
-                        words = record[part.offset : part.offset + part.bytes].view(np.uint16)
-                        words &= 0x807F
-                        words |= 119 << 7
-                checksums.append(zlib.crc32(record.data))
-                file.write(record.data)
-            file.flush()
-            os.fsync(file.fileno())
+        checksums = write_experts(folder / layer_file(layer), geometry, EXPERTS, random)
         entries.append({"layer": layer, "kept": [], "record_bytes": geometry.bytes, "checksums": checksums})
     (folder / DENSE).write_bytes((2).to_bytes(8, "little") + b"{}")
     manifest = {

@@ -77,6 +77,20 @@ class Kernel:
         y = self._product(between, *matrices[1::2])[:, : self._hidden].float()
         return y if down_bias is None else y + down_bias
 
+    def run_several(self, x: torch.Tensor, several: Sequence[Operands]) -> torch.Tensor:
+        """x [1, hidden] through each of several experts; returns float32 [experts, hidden], `run`'s bits.
+
+        What lies between the products is done for all of them together: a decoded token is so little work
+        that the number of operators counts.
+        """
+        if self._geometry.biased:
+            return torch.cat([self.run(x, operands) for operands in several])
+        both = torch.cat([self._product(x, *operands[0::2]) for operands in several]).float()
+        gate, up = both[:, : self._half], both[:, self._half : 2 * self._half]
+        between = self._activation(gate, up).to(self.takes).split(1)
+        downs = [self._product(one, *operands[1::2]) for one, operands in zip(between, several, strict=True)]
+        return torch.cat(downs)[:, : self._hidden].float()
+
     def _dense(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return F.linear(x, weight)
 

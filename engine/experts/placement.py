@@ -72,6 +72,12 @@ class Placement:
         self._start_waiting()
         return [key - base for key in self._order]
 
+    def all_in_memory(self) -> list[int] | None:
+        """The slots of the memory that hold the whole order; None where some of it is elsewhere."""
+        places = [self._at.get(key) for key in self._order]
+        slots = [place[1] for place in places if place is not None and place[0] is self._memory]
+        return slots if len(slots) == len(places) else None
+
     def next(self) -> tuple[Tier, int]:
         """The place of the next expert of the order, which stays where it is until `computed`."""
         key = self._order[self._next]

@@ -36,7 +36,7 @@ class Predictor:
         """One token's experts of this layer, int64 [k]. Passes of several tokens are not told."""
         last = self._last[layer]
         if last is not None:
-            self._again[layer] += (np.isin(experts, last).sum(), len(experts))
+            self._again[layer] += (len({*last.tolist()} & {*experts.tolist()}), len(experts))
         self._last[layer] = experts
         if self._came is not None and (self._came[0] + 1) % self.layers == layer:
             before, came = self._came

@@ -180,6 +180,8 @@ class ExpertStore:
             if tokens == 1 and self._read_ahead:
                 likely = self._predictor.likely(layer, np.array(numbers), READ_AHEAD_AT, 2 * len(numbers))
                 self._placement.read_ahead((layer + 1) % len(self.layers), likely)
+            if tokens == 1 and (slots := self._placement.all_in_memory()) is not None:
+                return self._together(x, shares, slots).to(hidden)
             for n in order:
                 share = by_number[n]
                 tier, slot = self._placement.next()
@@ -195,6 +197,17 @@ class ExpertStore:
             self._placement.end()
             self.counters.bytes_read = self._reader.bytes_read
         return out.to(hidden.dtype)
+
+    def _together(self, x: torch.Tensor, shares: list[Share], slots: list[int]) -> torch.Tensor:
+        """One token, all of whose experts are in memory, in the order of the shares; float32 [1, hidden]."""
+        y = self.memory.kernel.run_several(x.cpu(), [self.memory.operands(slot) for slot in slots])
+        for _ in shares:
+            self._placement.computed()
+        y.mul_(torch.cat([share.weight for share in shares]).cpu())
+        out, *others = y.split(1)
+        for other in others:
+            out.add_(other)
+        return out
 
     def _note(self, layer: int, shares: list[Share], tokens: int) -> None:
         chosen = np.array([share.n for share in shares])
