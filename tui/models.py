@@ -78,9 +78,10 @@ def facts_of(ref: str, memory: int | None = None) -> dict[str, Any]:
         return {"path": str(path), **_figures(path, memory)}
     told = describe(path, hashed=may_be_of_catalogue(path))
     try:
-        return {**_figures(path, memory), **told}
+        figures = _figures(path, memory)
     except UnsupportedModel as why:
         return {**told, "not_hosted": str(why)}
+    return told | {name: figure for name, figure in figures.items() if name not in told}
 
 
 def _figures(path: Path, memory: int | None) -> dict[str, Any]:

@@ -38,9 +38,9 @@ ROWS_AT_ONCE = 4 << 20
 BESIDE = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "tekken.json", "vocab.json",
     "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
-    "preprocessor_config.json", "processor_config.json", "tokenizer.model", "tokenizer.model.v3",
+    "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
-"""Files of a model folder that go along as they are."""
+"""Files of a model folder that go along as they are, and with them any `tokenizer.model`."""
 
 
 def convert(
@@ -338,7 +338,8 @@ def _changed(path: Path) -> list[int]:
 
 
 def _beside(path: Path) -> list[Path]:
-    return [path / name for name in BESIDE if (path / name).is_file()]
+    named = [path / name for name in BESIDE]
+    return [file for file in (*named, *sorted(path.glob("tokenizer.model*"))) if file.is_file()]
 
 
 @contextlib.contextmanager
