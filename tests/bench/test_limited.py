@@ -34,4 +34,4 @@ def test_it_answers(tmp_path: Path) -> None:
     assert 0 < done.anonymous <= done.peak <= LIMIT
     assert done.store["taken"] <= done.store["budget"] < experts
     assert done.store["misses"] and done.store["bytes_read"] >= done.store["misses"] * experts / LAYERS / 128
-    assert str(done.parameters // 10**8 / 10) in done.report
+    assert f"{done.parameters / 1e9:.1f} billion" in done.report
