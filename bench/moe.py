@@ -18,7 +18,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +73,10 @@ def measure(folder: Path, options: argparse.Namespace) -> str:
     for round_ in range(options.rounds):
         # Back and forth, so that none is always the one after the same other.
         for name in contenders if round_ % 2 == 0 else reversed(contenders):
-            began = time.monotonic()
-            runs += _run(name, job, options)
-            print(
-                f"round {round_ + 1}: {name}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True
-            )
+            turn = _run(name, job, options)
+            runs += turn
+            said = ", ".join(f"{run.work} {run.how} {run.seconds * 1e3:.2f} ms" for run in turn)
+            print(f"round {round_ + 1}, {name}: {said}", file=sys.stderr, flush=True)
     told = {
         "threads": options.threads, "rounds": options.rounds, "layers": options.layers, "load": before,
         "commit": _commit(), "llama": llama, "config": job["config"], "llama_python": options.llama_python,
@@ -116,12 +114,15 @@ def _run(name: str, job: dict[str, Any], options: argparse.Namespace) -> list[Ru
     command = [sys.executable, "-m", "bench.moe_contenders"]
     if peer == "llama.cpp":
         command = [str(options.llama_python), "-I", str(LLAMA_SIDE)]
-    done = subprocess.run(
-        command, input=json.dumps(job | {"contender": peer, "kind": kind}), stdout=subprocess.PIPE, text=True,
-        timeout=SECONDS, cwd=ROOT, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-    )  # fmt: skip
-    if done.returncode:
-        raise SystemExit(f"{name} ended with {done.returncode}; its message is above.")
+    try:
+        done = subprocess.run(
+            command, input=json.dumps(job | {"contender": peer, "kind": kind}), stdout=subprocess.PIPE,
+            text=True, timeout=SECONDS, cwd=ROOT, env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"}, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError) as error:
+        # The others' figures are worth having: they took minutes.
+        print(f"{name} did not end its turn: {error}", file=sys.stderr, flush=True)
+        return []
     return [Run(name=name, **line) for line in map(json.loads, done.stdout.splitlines())]
 
 
