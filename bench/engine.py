@@ -20,6 +20,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from bench.commit import commit
+
 PREFILL, DECODE, BRANCHES, BRANCH_TOKENS = 1024, 64, 8, 16
 MEASURES = {
     "prefill of 1,024 tokens": "tokens/s",
@@ -50,7 +52,7 @@ def report(model: str, threads: int, rounds: int) -> str:
             for measure, value in worker.round().items():
                 seen.setdefault((measure, name), []).append(value)
     lines = [
-        f"`{model}`, {threads} threads, commit {_commit()}, median of {rounds} rounds.",
+        f"`{model}`, {threads} threads, commit {commit()}, median of {rounds} rounds.",
         "",
         "| Work | Ostro | llama.cpp | ratio |",
         "|---|---|---|---|",
@@ -183,11 +185,6 @@ def _resident() -> dict[str, int]:
     )
     megabytes = {key: int(status[key].split()[0]) // 1024 for key in ("VmRSS", "RssAnon")}
     return {"resident": megabytes["VmRSS"], "anonymous": megabytes["RssAnon"]}
-
-
-def _commit() -> str:
-    found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    return found.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

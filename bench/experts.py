@@ -20,17 +20,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bench.commit import commit
+from bench.memory_group import drop_pages, memory_group, missing
 from bench.routing_traces import local_trace, lru_rate, uniform_trace
 
 HIDDEN, INTERMEDIATE, EXPERTS = 4096, 2048, 128
-GROUPS = Path("/sys/fs/cgroup/memory")
 SLACK = 64 << 20
 """Bytes of a group beside the budget: activations, Python's own, what the kernel charges."""
 
@@ -83,10 +84,10 @@ def build(folder: Path, layers: int) -> Path:
 def report(model: Path, folder: Path, options: argparse.Namespace) -> str:
     everything = sum(file.stat().st_size for file in model.glob("experts-*.bin"))
     count = EXPERTS * options.layers
-    grouped = GROUPS.is_dir() and os.geteuid() == 0
+    grouped = missing() is None
     lines = [
         f"{options.layers} layers, {everything / 1e9:.2f} GB of experts, {options.threads} threads,"
-        f" {options.tokens} tokens (the first third not measured), commit {_commit()}.",
+        f" {options.tokens} tokens (the first third not measured), commit {commit()}.",
         "" if grouped else "No memory cgroup of version 1 here: mmap has the whole machine's page cache.",
         "| Trace | in memory | LRU would hit | tokens/s store | tokens/s mmap | ratio | store: hits, read,"
         " stalled | read ahead: used / begun | most of the budget | group's peak / limit |",
@@ -118,14 +119,14 @@ def report(model: Path, folder: Path, options: argparse.Namespace) -> str:
 
 def run(name: str, model: Path, budget: int, threads: int, grouped: bool) -> dict[str, Any]:
     """One process, one figure. Its memory is limited once it has imported everything."""
-    _drop(model)
+    drop_pages(model)
     command = [sys.executable, "-m", "bench.experts", "--worker", name, "--model", str(model)]
-    with _group(grouped) as group:
+    with memory_group() if grouped else nullcontext() as group:
         process = subprocess.Popen(
             [*command, "--budget", str(budget), "--threads", str(threads)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
             env=os.environ | {"OMP_WAIT_POLICY": "PASSIVE"},
-            preexec_fn=None if group is None else lambda: _enter(group),
+            preexec_fn=None if group is None else group.enter,
         )  # fmt: skip
         assert process.stdin and process.stdout
         try:
@@ -133,14 +134,14 @@ def run(name: str, model: Path, budget: int, threads: int, grouped: bool) -> dic
                 raise SystemExit("The process under measurement ended early; its message is above.")
             limit = 0
             if group is not None:
-                limit = int((group / "memory.usage_in_bytes").read_text()) + budget + SLACK
-                (group / "memory.limit_in_bytes").write_text(str(limit))
+                limit = group.used + budget + SLACK
+                group.limit(limit)
             process.stdin.write("go\n")
             process.stdin.flush()
             answer = process.stdout.readline()
             if not answer:
                 raise SystemExit(f"{name} did not end its run (out of its memory?).")
-            peak = int((group / "memory.max_usage_in_bytes").read_text()) if group is not None else 0
+            peak = group.seen().peak if group is not None else 0
             return json.loads(answer) | {"peak": peak, "limit": limit}
         finally:
             process.stdin.close()
@@ -211,43 +212,6 @@ def work(name: str, model: Path, budget: int, threads: int) -> None:
         store.close()
     rate = (len(trace) - skipped) / seconds
     print(json.dumps({"rate": rate, "sum": total, "taken": taken} | figures), flush=True)
-
-
-@contextmanager
-def _group(grouped: bool) -> Iterator[Path | None]:
-    if not grouped:
-        yield None
-        return
-    group = GROUPS / f"ostro-bench-{os.getpid()}"
-    group.mkdir()
-    try:
-        yield group
-    finally:
-        for _ in range(100):
-            try:
-                group.rmdir()
-                break
-            except OSError:
-                time.sleep(0.05)
-
-
-def _enter(group: Path) -> None:
-    (group / "cgroup.procs").write_text(str(os.getpid()))
-
-
-def _drop(model: Path) -> None:
-    """The model's pages out of the page cache."""
-    for path in model.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def _commit() -> str:
-    done = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bench.commit import commit
 from bench.memory_group import Group, drop_pages, memory_group, missing
 from bench.random_model import small_4, write_packed
 from engine import ChatRequest, Engine, Message, Usage
@@ -100,7 +101,7 @@ def main() -> None:
         config = small_4(options.layers, VOCABULARY)
         print("writing the model", file=sys.stderr, flush=True)
         done = run(folder, config, limit=options.limit, tokens=options.tokens, words=options.prompt)
-        print(f"Commit {_commit()}, load {os.getloadavg()[0]:.1f} after.\n\n{done.report}")
+        print(f"Commit {commit()}, load {os.getloadavg()[0]:.1f} after.\n\n{done.report}")
     finally:
         shutil.rmtree(folder)
 
@@ -119,7 +120,8 @@ async def _answer(
 ) -> Answered:
     place = meeting(model)
     command = [sys.executable, "-m", "bench.limited", "--host", str(stats), str(model), str(place.socket)]
-    with memory_group(limit) as group:
+    with memory_group() as group:
+        group.limit(limit)
         began = time.monotonic()
         process = _start(command, group)
         try:
@@ -220,11 +222,6 @@ def _parameters(config: Mapping[str, Any]) -> int:
     from engine.anatomy import anatomy
 
     return anatomy(config).parameters
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

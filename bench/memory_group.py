@@ -29,6 +29,15 @@ class Group:
         self._path = path
         self._anonymous = 0
 
+    def limit(self, limit: int) -> None:
+        """In bytes."""
+        (self._path / "memory.limit_in_bytes").write_text(str(limit))
+
+    @property
+    def used(self) -> int:
+        """Bytes, with the pages of files."""
+        return int((self._path / "memory.usage_in_bytes").read_text())
+
     def enter(self) -> None:
         """Called in the process that is to be in it, before it begins."""
         (self._path / "cgroup.procs").write_text(str(os.getpid()))
@@ -51,8 +60,8 @@ def missing() -> str | None:
 
 
 @contextlib.contextmanager
-def memory_group(limit: int) -> Iterator[Group]:
-    """Gone afterwards, once its processes have ended."""
+def memory_group() -> Iterator[Group]:
+    """Without a limit at first; gone afterwards, once its processes have ended."""
     path = GROUPS / f"ostro-bench-{os.getpid()}"
     path.mkdir()
     group, over = Group(path), threading.Event()
@@ -62,9 +71,8 @@ def memory_group(limit: int) -> Iterator[Group]:
             group.look()
 
     watching = threading.Thread(target=watch)
+    watching.start()
     try:
-        (path / "memory.limit_in_bytes").write_text(str(limit))
-        watching.start()
         yield group
     finally:
         over.set()

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from bench.commit import commit
 from bench.moe_table import Run, report
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -79,7 +80,7 @@ def measure(folder: Path, options: argparse.Namespace) -> str:
             print(f"round {round_ + 1}, {name}: {said}", file=sys.stderr, flush=True)
     told = {
         "threads": options.threads, "rounds": options.rounds, "layers": options.layers, "load": before,
-        "commit": _commit(), "llama": llama, "config": job["config"], "llama_python": options.llama_python,
+        "commit": commit(), "llama": llama, "config": job["config"], "llama_python": options.llama_python,
     }  # fmt: skip
     return report(runs, told)
 
@@ -124,11 +125,6 @@ def _run(name: str, job: dict[str, Any], options: argparse.Namespace) -> list[Ru
         print(f"{name} did not end its turn: {error}", file=sys.stderr, flush=True)
         return []
     return [Run(name=name, **line) for line in map(json.loads, done.stdout.splitlines())]
-
-
-def _commit() -> str:
-    done = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT)
-    return done.stdout.strip() or "unknown"
 
 
 if __name__ == "__main__":

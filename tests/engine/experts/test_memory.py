@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.memory_group import memory_group, missing
 from engine.experts import ExpertStore, convert
 from tests.engine.experts.random_source import RandomSource
 
@@ -66,21 +67,13 @@ def test_the_process_grows_by_no_more_than_the_budget(tmp_path: Path) -> None:
 
 def test_without_a_budget_the_group_s_limit_counts() -> None:
     """A memory cgroup of 600 MB around a process: it may not think that it has the whole machine."""
-    groups = Path("/sys/fs/cgroup/memory")
-    if os.geteuid() or not (groups / "memory.limit_in_bytes").exists():
-        pytest.skip("needs root and memory cgroups of version 1")
-    group = groups / f"ostro-test-{os.getpid()}"
-    group.mkdir()
-    try:
-        (group / "memory.limit_in_bytes").write_text(str(600 << 20))
-        program = (
-            f"import os; open('{group}/cgroup.procs', 'w').write(str(os.getpid()));"
-            "from engine.machine_memory import free_in_cgroup; print(free_in_cgroup())"
-        )
+    if why := missing():
+        pytest.skip(why)
+    with memory_group() as group:
+        group.limit(600 << 20)
+        program = "from engine.machine_memory import free_in_cgroup; print(free_in_cgroup())"
         done = subprocess.run(
             [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": str(ROOT)}, preexec_fn=group.enter,
         )  # fmt: skip
         assert 0 < int(done.stdout) < 600 << 20
-    finally:
-        group.rmdir()
