@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -254,6 +255,8 @@ def main() -> int:
     again = {protection.name for protection in protections} if options.again else set()
     found = {name: what for name, what in _known(PROTECTIONS).items() if name not in again}
     adopt_orphans()
+    # Started in the background it would ignore it, and so would all that it tries.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with tempfile.TemporaryDirectory(prefix="ostro-mutants-") as folder:
             os.chmod(folder, 0o755)
