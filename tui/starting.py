@@ -3,44 +3,37 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent.ending import Ending, Interrupted, WrongUsage
-from tui.early_signals import noted
+from agent.ending import Ending, EnvironmentProblem, WrongUsage
+from tui.early_signals import EarlySignals, noted
 
 
 def run_task(arguments: argparse.Namespace) -> int:
-    return _headless(arguments, lambda: _task(arguments))
+    return _headless(arguments, _task)
 
 
 def fix_command(arguments: argparse.Namespace) -> int:
-    return _headless(arguments, lambda: _command(arguments))
+    return _headless(arguments, _command)
 
 
-def _headless(arguments: argparse.Namespace, told: Callable[[], dict[str, Any]]) -> int:
+def _headless(
+    arguments: argparse.Namespace, told: Callable[[argparse.Namespace, EarlySignals], dict[str, Any]]
+) -> int:
     """From here on the options have parsed: whatever is wrong still gives its `end`."""
-    refused, given = None, {}
-    try:
-        given = told()  # may wait for standard input, and be interrupted there
-    except Ending as ending:
-        refused = ending
-    except KeyboardInterrupt:
-        refused = Interrupted()
     with noted() as early:
         from tui.headless import refuse, run_headless
 
-        if refused is None:
-            try:
-                options = _options(arguments, **given)
-            except Ending as ending:
-                refused = ending
-            else:
-                folder = arguments.output_dir
-                return run_headless(options, as_json=arguments.json, output_dir=folder, early=early)
-        return refuse(refused, as_json=arguments.json)
+        try:
+            options = _options(arguments, **told(arguments, early))
+        except Ending as ending:
+            return refuse(ending, as_json=arguments.json)
+        folder = arguments.output_dir
+        return run_headless(options, as_json=arguments.json, output_dir=folder, early=early)
 
 
 def open_screen(arguments: argparse.Namespace) -> int:
@@ -52,10 +45,10 @@ def open_screen(arguments: argparse.Namespace) -> int:
     return run_screen(_options(arguments, kind="session", **_given(verify=arguments.verify)))
 
 
-def _task(arguments: argparse.Namespace) -> dict[str, Any]:
+def _task(arguments: argparse.Namespace, early: EarlySignals) -> dict[str, Any]:
     task = arguments.task
     if task == "-":
-        task = sys.stdin.buffer.read().decode("utf-8", "replace")
+        task = _standard_input(early)
     if arguments.resume:
         _no_images(arguments)
         if task is not None:
@@ -67,7 +60,16 @@ def _task(arguments: argparse.Namespace) -> dict[str, Any]:
     return {"kind": "run", **_given(task=task, verify=arguments.verify)}
 
 
-def _command(arguments: argparse.Namespace) -> dict[str, Any]:
+def _standard_input(early: EarlySignals) -> str:
+    try:
+        if sys.stdin is None:
+            raise OSError(errno.EBADF, "it is closed")
+        return early.read(sys.stdin.fileno()).decode("utf-8", "replace")
+    except OSError as error:
+        raise EnvironmentProblem(f"Standard input cannot be read ({error.strerror}).") from error
+
+
+def _command(arguments: argparse.Namespace, _early: EarlySignals) -> dict[str, Any]:
     if not arguments.cmd and not arguments.resume:
         raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
     if arguments.cmd and not arguments.cmd[0]:
