@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.ending import EnvironmentProblem, WrongUsage
-from engine.errors import BadImage
+from agent.events import Warn
+from engine.errors import BadImage, EngineDied
 from engine.request import MAX_IMAGE_BYTES
 from sandbox import FileProblem
 
@@ -50,15 +51,26 @@ class Pictures:
     async def take(self) -> tuple[str, ...]:
         """The hashes of the images that wait, for the turn they belong to; the engine has seen them.
 
-        WrongUsage: one is no image that can be read. EnvironmentProblem: the model sees none.
+        Where that fails they wait for the next turn, but for what can never be shown. WrongUsage: one is no
+        image that can be read. EnvironmentProblem: the model sees none.
         """
         await self.look()
-        waiting, self._waiting = self._waiting, []
+        try:
+            taken = await self._show()
+        except EngineDied as error:
+            self._session.emit(Warn(text=f"{error} It is started again."))
+            await self._session.reopen_engine()
+            taken = await self._show()
+        self._waiting.clear()
+        return taken
+
+    async def _show(self) -> tuple[str, ...]:
         taken = []
-        for path, data in waiting:
+        for path, data in list(self._waiting):
             try:
                 shown = await self._session.engine.show(data)
             except BadImage as problem:
+                self._waiting.remove((path, data))
                 raise WrongUsage(f"{path}: {problem}") from problem
             self._keep(shown.sha256, data)
             taken.append(shown.sha256)
