@@ -21,6 +21,9 @@ from sandbox import FileProblem
 if TYPE_CHECKING:
     from agent.session import Session
 
+_MOST_LINKS = 40
+"""Links on the way to one file; the kernel follows no more."""
+
 
 class Pictures:
     """Those of one session."""
@@ -118,13 +121,18 @@ class Pictures:
 
 
 def _inside(root: Path, path: Path) -> str | None:
-    """The path relative to the workspace, where it names something in there, by itself or through a link on
-    its way: the sandbox reads that, as it does all of the repository."""
-    real = Path(os.path.realpath(path.parent)) / path.name
-    for each in (Path(os.path.normpath(path)), real):
-        if each.is_relative_to(root):
-            return str(each.relative_to(root))
-    return None
+    """The path relative to the workspace, where it names something in there, by itself or through links of
+    the user's: the sandbox reads that, as it does all of the repository, for links in there may lead out."""
+    real = Path(os.path.realpath(path))
+    path = Path(os.path.normpath(path))
+    for _ in range(_MOST_LINKS):
+        if path.is_relative_to(root):
+            return str(path.relative_to(root))
+        link = next((each for each in (*reversed(path.parents), path) if each.is_symlink()), None)
+        if link is None:
+            break
+        path = Path(os.path.normpath(link.parent / os.readlink(link) / path.relative_to(link)))
+    return str(real.relative_to(root)) if real.is_relative_to(root) else None
 
 
 def _read(path: Path) -> bytes:

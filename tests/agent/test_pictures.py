@@ -121,7 +121,30 @@ async def test_the_repository_cannot_lead_out_of_itself(git_repo: GitRepo, tmp_p
 async def test_a_link_into_the_repository_is_read_by_the_sandbox(git_repo: GitRepo, tmp_path: Path):
     repo = git_repo({**FILES, "docs/inside.png": SHOT})
     (tmp_path / "docs").symlink_to(repo / "docs")
-    ran = await run(repo, engine=seeing(say("A cat.")), image=(tmp_path / "docs" / "inside.png",))
+    (tmp_path / "mine.png").symlink_to(Path("docs", "inside.png"))
+    for path in (tmp_path / "docs" / "inside.png", tmp_path / "mine.png"):
+        ran = await run(repo, engine=seeing(say("A cat.")), image=(path,))
+        assert ran.engine.shown == [SHOT]
+
+
+@pytest.mark.parametrize("way", ["mine.png", "mine/shot.png", "twice.png"])
+async def test_a_link_into_the_repository_does_not_lead_out_again(
+    git_repo: GitRepo, tmp_path: Path, shot: Path, way: str
+):
+    """A link of the user's ends at one that a command may have made."""
+    repo = git_repo(FILES)
+    (repo / "link.png").symlink_to(shot)
+    (repo / "folder").symlink_to(tmp_path)
+    (tmp_path / "mine.png").symlink_to(repo / "link.png")
+    (tmp_path / "mine").symlink_to(repo / "folder")
+    (tmp_path / "twice.png").symlink_to("mine.png")
+    ran = await run(repo, engine=seeing(), image=(tmp_path / way,))
+    assert ran.end.outcome == "usage" and not ran.engine.shown
+
+
+async def test_a_link_between_the_users_files_is_followed(git_repo: GitRepo, tmp_path: Path, shot: Path):
+    (tmp_path / "mine.png").symlink_to(shot)
+    ran = await run(git_repo(FILES), engine=seeing(say("A cat.")), image=(tmp_path / "mine.png",))
     assert ran.engine.shown == [SHOT]
 
 
