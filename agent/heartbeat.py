@@ -71,9 +71,12 @@ class Heartbeat:
         # Where the journal cannot be written, what the run itself writes next says so.
         with contextlib.suppress(Ending):
             while True:
+                if self._session.approvals.waiting:  # the answer will be an event
+                    await asyncio.sleep(EVERY)
+                    continue
                 silent = time.monotonic() - self._last
-                if silent < EVERY or self._session.approvals.waiting:
-                    await asyncio.sleep(max(EVERY - silent, 0.05))
+                if silent < EVERY:
+                    await asyncio.sleep(EVERY - silent)
                     continue
                 self._session.emit(self._progress())
 

@@ -86,8 +86,7 @@ async def tool_loop(
     checked = session.start_tree  # the tree when `until` was asked last
     while True:
         while session.inbox:
-            text = await with_files(session.workspace, session.inbox.popleft(), session.cwd)
-            session.add(Message(role="user", content=text, images=await session.pictures.take()))
+            await _hear(session)
         try:
             if not _answered(session):
                 async for event in _ask(session, caller.specs):
@@ -127,6 +126,17 @@ async def tool_loop(
         if failed >= rounds:
             raise Unsolved(f"Not solved after {failed} attempts.", verified=False)
         session.add(Message(role="user", content=wrong))
+
+
+async def _hear(session: Session) -> None:
+    """Tells the model the next message of the user's, also where its images cannot come along now."""
+    text = session.inbox.popleft()
+    images = ()
+    try:
+        text = await with_files(session.workspace, text, session.cwd)
+        images = await session.pictures.take()
+    finally:
+        session.add(Message(role="user", content=text, images=images))
 
 
 def _answered(session: Session) -> bool:

@@ -13,12 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from agent.ending import EnvironmentProblem, WrongUsage
-from engine.errors import BadImage
+from agent.events import Warn
+from engine.errors import BadImage, EngineDied
 from engine.request import MAX_IMAGE_BYTES
 from sandbox import FileProblem
 
 if TYPE_CHECKING:
     from agent.session import Session
+
+_MOST_LINKS = 40
+"""Links on the way to one file; the kernel follows no more."""
 
 
 class Pictures:
@@ -50,15 +54,26 @@ class Pictures:
     async def take(self) -> tuple[str, ...]:
         """The hashes of the images that wait, for the turn they belong to; the engine has seen them.
 
-        WrongUsage: one is no image that can be read. EnvironmentProblem: the model sees none.
+        Where that fails they wait for the next turn, but for what can never be shown. WrongUsage: one is no
+        image that can be read. EnvironmentProblem: the model sees none.
         """
         await self.look()
-        waiting, self._waiting = self._waiting, []
+        try:
+            taken = await self._show()
+        except EngineDied as error:
+            self._session.emit(Warn(text=f"{error} It is started again."))
+            await self._session.reopen_engine()
+            taken = await self._show()
+        self._waiting.clear()
+        return taken
+
+    async def _show(self) -> tuple[str, ...]:
         taken = []
-        for path, data in waiting:
+        for path, data in list(self._waiting):
             try:
                 shown = await self._session.engine.show(data)
             except BadImage as problem:
+                self._waiting.remove((path, data))
                 raise WrongUsage(f"{path}: {problem}") from problem
             self._keep(shown.sha256, data)
             taken.append(shown.sha256)
@@ -106,13 +121,18 @@ class Pictures:
 
 
 def _inside(root: Path, path: Path) -> str | None:
-    """The path relative to the workspace, where it names something in there, by itself or through a link on
-    its way: the sandbox reads that, as it does all of the repository."""
-    real = Path(os.path.realpath(path.parent)) / path.name
-    for each in (Path(os.path.normpath(path)), real):
-        if each.is_relative_to(root):
-            return str(each.relative_to(root))
-    return None
+    """The path relative to the workspace, where it names something in there, by itself or through links of
+    the user's: the sandbox reads that, as it does all of the repository, for links in there may lead out."""
+    real = Path(os.path.realpath(path))
+    path = Path(os.path.normpath(path))
+    for _ in range(_MOST_LINKS):
+        if path.is_relative_to(root):
+            return str(path.relative_to(root))
+        link = next((each for each in (*reversed(path.parents), path) if each.is_symlink()), None)
+        if link is None:
+            break
+        path = Path(os.path.normpath(link.parent / os.readlink(link) / path.relative_to(link)))
+    return str(real.relative_to(root)) if real.is_relative_to(root) else None
 
 
 def _read(path: Path) -> bytes:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent.approval import Approvals
+from agent.cancelling import cancelled
 from agent.chat_engine import ChatEngine, OpenEngine
 from agent.closing import end_of, fault
 from agent.commands import Approve, Command, Deny, Interrupt, Redo, SendMessage, Stop, Undo
@@ -86,8 +87,6 @@ class Session:
         self.timeline = resumed.timeline if resumed else Timeline()
         self.verified: bool | None = None
         """What the command that must pass said last; None where it has not run since the turn began."""
-        self.unfinished = ""
-        """Of a conversation: why the last turn did not come to its end."""
         self.heartbeat = Heartbeat(self)
         self.written: dict[str, bytes] = {}
         """Files as Ostro itself left them last; what differs from it by now is the user's."""
@@ -119,6 +118,11 @@ class Session:
         """Since the run started."""
         return round(time.monotonic() - self._started, 3)
 
+    @property
+    def unfinished(self) -> str:
+        """Of a conversation: why the turn that left the files as they are did not come to its end."""
+        return self.timeline.unfinished if self.options.kind == "session" else ""
+
     # For a face.
     @property
     def working(self) -> bool:
@@ -134,7 +138,7 @@ class Session:
                 yield event
             await work
         finally:
-            await _cancelled(work)
+            await cancelled(work)
 
     def send(self, command: Command) -> None:
         """Never waits; what it does shows in the events."""
@@ -291,7 +295,7 @@ class Session:
         except Exception:
             return fault(self)
         finally:
-            await _cancelled(self._body)
+            await cancelled(self._body)
             self._time_limit.stand_still()
         return Done(verified=self.verified)
 
@@ -331,10 +335,19 @@ class Session:
         else:
             from agent.loop import turn as work
 
+        self.journal.append("turn")
+        self.timeline.begin_turn()
         stream = cast(AsyncGenerator[AnyEvent, None], work(self))
         async with self.heartbeat.beating(), contextlib.aclosing(stream) as events:
             async for event in events:
                 self.emit(event)
+        self._end_turn()
+
+    def _end_turn(self, unfinished: str = "") -> None:
+        self.journal.append("turn_end", unfinished=unfinished)
+        self.timeline.end_turn(unfinished)
+        if unfinished:
+            self.emit(Warn(text=unfinished))
 
     async def _converse(self) -> None:
         """A turn for each message of the user, until the session is stopped."""
@@ -348,22 +361,20 @@ class Session:
                 await self._message_came.wait()
             self.signals = Signals()
             self._steps_before = self.tally.steps
-            self.verified, self.unfinished = None, ""
+            self.verified = None
             self._turn = asyncio.create_task(self._relay())
             try:
                 await self._turn
             except asyncio.CancelledError:
-                await _cancelled(self._turn)
+                await cancelled(self._turn)
                 if self._why:
                     raise
                 close_open_calls(self, "The user interrupted it.")
-                self.unfinished = "Interrupted."
+                self._end_turn("Interrupted.")
             except (Ending, EngineError) as problem:
-                self.unfinished = str(problem)
+                self._end_turn(str(problem))
             finally:
                 self._turn = None
-            if self.unfinished:
-                self.emit(Warn(text=self.unfinished))
 
     def _end_by(self, ending: Ending) -> None:
         """Ends the run from outside; the first reason stands."""
@@ -385,10 +396,3 @@ def _steps(count: int) -> str:
 def _inside(root: Path, folder: Path) -> str:
     folder = folder.resolve()
     return str(folder.relative_to(root)) if folder.is_relative_to(root) else "."
-
-
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    """Cancels a task and waits for it; again where something on its way swallowed the first cancel."""
-    while not task.done():
-        task.cancel()
-        await asyncio.wait({task}, timeout=2.0)

@@ -1,4 +1,8 @@
-"""The checkpoints of a session in their order, where it stands among them, and what a redo brings back."""
+"""The checkpoints of a session in their order, where it stands among them, and what a redo brings back.
+
+It also knows which of them a turn left that did not come to its end, whatever way leads there, after a resume
+too: `--commit` commits none of those.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,9 @@ from typing import Literal
 
 from agent.ending import WrongUsage
 from agent.journal import Record
+
+CUT_OFF = "It was cut off."
+"""Of a turn that has begun, until it is known how it ended."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +42,7 @@ class Move:
 
 @dataclass
 class Timeline:
-    """What the records `tree`, `undo`, `redo` and `restored` of a journal come to."""
+    """What the records `tree`, `undo`, `redo`, `restored`, `turn` and `turn_end` of a journal come to."""
 
     points: list[Point] = field(default_factory=list)
     at: Point | None = None
@@ -48,6 +55,12 @@ class Timeline:
     """Whether the pending move takes an unfinished redo back."""
     untold: list[Move] = field(default_factory=list)
     """What the model has not been told of."""
+    unfinished: str = ""
+    """Why the turn that left the files as they are did not come to its end; "" where it did."""
+    half_done: dict[str, str] = field(default_factory=dict)
+    """Trees that such a turn has left, with the reason."""
+    turn_began: int = 0
+    """How many checkpoints there were then."""
 
     @classmethod
     def read(cls, records: Iterable[Record]) -> Timeline:
@@ -61,6 +74,10 @@ class Timeline:
                     timeline.begin(Move(record["kind"], to, record["saved"], record["back"]))
                 case "restored":
                     timeline.finish()
+                case "turn":
+                    timeline.begin_turn()
+                case "turn_end":
+                    timeline.end_turn(record["unfinished"])
                 case "message" if record["message"]["role"] == "user":
                     timeline.untold.clear()
         return timeline
@@ -78,12 +95,32 @@ class Timeline:
         return self._add(tree, label)
 
     def _add(self, tree: str, label: str) -> Point:
+        self._mark(tree)
         self.at = Point(len(self.points), tree, label, self.at.step if self.at else None)
         self.points.append(self.at)
         return self.at
 
+    def begin_turn(self) -> None:
+        self.unfinished, self.turn_began = CUT_OFF, len(self.points)
+
+    def end_turn(self, unfinished: str) -> None:
+        self.unfinished = unfinished
+        its_own = {point.tree for point in self.points[self.turn_began :]}
+        if unfinished:
+            self.half_done.update(dict.fromkeys(its_own & self.half_done.keys(), unfinished))
+            return
+        for tree in its_own | ({self.at.tree} if self.at else set()):
+            self.half_done.pop(tree, None)
+
+    def _mark(self, tree: str) -> None:
+        """Of an unfinished turn, unless an earlier checkpoint has the same files."""
+        if self.unfinished and all(tree != point.tree for point in self.points):
+            self.half_done[tree] = self.unfinished
+
     def begin(self, move: Move) -> None:
         """From here on files may be in either state."""
+        if self.pending is None:
+            self._mark(move.saved)
         earlier, self.pending = self.pending, move
         self.cancels = earlier is not None and (earlier.kind, move.kind) == ("redo", "undo")
         if earlier and (earlier.kind, move.kind) == ("undo", "redo"):
@@ -98,7 +135,7 @@ class Timeline:
             del self.undone[-1:]
         elif not self.cancels:
             self._keep(move)
-        self.at = move.to
+        self.at, self.unfinished = move.to, self.half_done.get(move.to.tree, "")
         self.untold.append(move)
 
     def _keep(self, move: Move) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
 TAIL = 3000
 """Characters of the command's output that are shown; its end says what failed."""
 SECONDS = 600.0
-SHELL_SYNTAX = set("|&;<>()$`*?~\n")
+SHELL_SYNTAX = set("|&;<>()$`*?~[#!\n")
+ASSIGNMENT = re.compile(r"\s*[A-Za-z_][A-Za-z0-9_]*=")
+"""At its start: a variable for the command after it."""
 STILL_IN_QUOTES = set("$`\\")
 """What a shell acts on between double quotes; a backslash does not keep all of it from that."""
 
@@ -118,6 +121,8 @@ def split_command(text: str) -> list[str]:
 
 def _needs_shell(text: str) -> bool:
     """Whether a shell does more with it than to split it into words, as `shlex` does."""
+    if ASSIGNMENT.match(text):
+        return True
     quote, escaped = "", False
     for character in text:
         if escaped:

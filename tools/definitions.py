@@ -7,32 +7,38 @@ import json
 from sandbox import Workspace
 from tools.users_python import SUFFIXES, asked
 
-# Functions, classes and the methods of classes count; a name that is imported or assigned now is still there.
+# Functions, classes and the methods of classes count; a name that is bound in any way now is still there.
+# After the import of a star nobody knows what is. An expression may be too deep to recurse: names suffice.
 _COMPARE = """
 import ast, json, sys
 
-def bound(body, owner=""):
-    for node in body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            yield owner + node.name, True
-            if isinstance(node, ast.ClassDef):
-                yield from bound(node.body, owner + node.name + ".")
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            for name in node.names:
-                yield owner + (name.asname or name.name.split(".")[0]), False
-        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-            for inner in ast.walk(node):
-                if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-                    yield owner + inner.id, False
+def bound(node, owner=""):
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            yield owner + inner.name, "defined"
+            if isinstance(inner, ast.ClassDef):
+                yield from bound(inner, owner + inner.name + ".")
+        elif isinstance(inner, (ast.Import, ast.ImportFrom)):
+            for name in inner.names:
+                yield owner + (name.asname or name.name.split(".")[0]), "imported"
+        elif isinstance(inner, ast.expr):
+            for part in ast.walk(inner):
+                if isinstance(part, ast.Name) and not isinstance(part.ctx, ast.Load):
+                    yield owner + part.id, "deleted" if isinstance(part.ctx, ast.Del) else "stored"
         else:
-            for part in ("body", "orelse", "finalbody", "handlers"):
-                yield from bound(getattr(node, part, []), owner)
+            if type(inner).__name__.startswith("Match"):
+                yield owner + str(getattr(inner, "name", None) or getattr(inner, "rest", None)), "stored"
+            yield from bound(inner, owner)
 
 before, after = (
-    list(bound(ast.parse(text.encode("latin-1")).body)) for text in json.load(sys.stdin)
+    list(bound(ast.parse(text.encode("latin-1")))) for text in json.load(sys.stdin)
 )
-there = {name for name, _ in after}
-gone = dict.fromkeys(name for name, defined in before if defined and name not in there)
+there = {name for name, how in after if how != "deleted"}
+if "*" not in there:
+    there.update(name for name, how in before if how == "deleted")
+    gone = dict.fromkeys(name for name, how in before if how == "defined" and name not in there)
+else:
+    gone = {}
 print(json.dumps({"gone": [name for name in gone if name.rpartition(".")[0] not in gone]}))
 """
 

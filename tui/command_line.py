@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from agent.ending import Ending, EnvironmentProblem, Interrupted, WrongUsage
+from agent.ending import Ending, EnvironmentProblem, WrongUsage
 from tui import option_values as values
-from tui.early_signals import noted
 from tui.standard_output import complain, flush, settle
+from tui.starting import fix_command, open_screen, run_task
 
 EXIT_CODES = """\
 exit codes: 0 done, 1 unsolved or a limit was reached, 2 wrong usage, 3 environment (no model, no
@@ -86,7 +86,7 @@ def _said(ending: Ending) -> int:
 
 def _dispatch(words: list[str]) -> int:
     if not words or (words[0].startswith("-") and words[0] not in ("-h", "--help", "--version")):
-        return _session(_session_parser().parse_args(words))
+        return open_screen(_session_parser().parse_args(words))
     command: list[str] | None = None
     if words[0] == "fix" and "--" in words:
         at = words.index("--")
@@ -121,7 +121,7 @@ def _parser() -> Parser:
     )
     _run_options(run)
     _headless_options(run)
-    run.set_defaults(handler=_run)
+    run.set_defaults(handler=run_task)
 
     fix = commands.add_parser(
         "fix", help="run a command; where it fails, work until it passes", epilog=EXIT_CODES,
@@ -129,7 +129,7 @@ def _parser() -> Parser:
     )  # fmt: skip
     _run_options(fix)
     _headless_options(fix)
-    fix.set_defaults(handler=_fix)
+    fix.set_defaults(handler=fix_command)
 
     _models(commands)
     _trust(commands)
@@ -242,105 +242,6 @@ def _undo(commands: Any) -> None:
             "--unsafe-no-sandbox", action="store_true", help="read and write the files without a sandbox"
         )
         parser.set_defaults(handler=_undo_command)
-
-
-def _run(arguments: argparse.Namespace) -> int:
-    return _headless(arguments, lambda: _task(arguments))
-
-
-def _fix(arguments: argparse.Namespace) -> int:
-    return _headless(arguments, lambda: _fix_command(arguments))
-
-
-def _headless(arguments: argparse.Namespace, told: Callable[[], dict[str, Any]]) -> int:
-    """From here on the options have parsed: whatever is wrong still gives its `end`."""
-    refused, given = None, {}
-    try:
-        given = told()  # may wait for standard input, and be interrupted there
-    except Ending as ending:
-        refused = ending
-    except KeyboardInterrupt:
-        refused = Interrupted()
-    with noted() as early:
-        from tui.headless import refuse, run_headless
-
-        if refused is None:
-            try:
-                options = _options(arguments, **given)
-            except Ending as ending:
-                refused = ending
-            else:
-                folder = arguments.output_dir
-                return run_headless(options, as_json=arguments.json, output_dir=folder, early=early)
-        return refuse(refused, as_json=arguments.json)
-
-
-def _session(arguments: argparse.Namespace) -> int:
-    if not (sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()):
-        raise WrongUsage('The session needs a terminal; `ostro run "TASK"` works without one.')
-    from tui.screen import run_screen
-
-    arguments.approve = arguments.approve or "ask"
-    return run_screen(_options(arguments, kind="session", **_given(verify=arguments.verify)))
-
-
-def _task(arguments: argparse.Namespace) -> dict[str, Any]:
-    task = arguments.task
-    if task == "-":
-        task = sys.stdin.buffer.read().decode("utf-8", "replace")
-    if arguments.resume:
-        _no_images(arguments)
-        if task is not None:
-            raise WrongUsage("--resume goes on with the task of its session; leave TASK out.")
-    elif task is None:
-        raise WrongUsage('There is no task; write `ostro run "TASK"`, or `ostro run -` to read it.')
-    elif not task.strip():
-        raise WrongUsage("The task is empty; say what is to be done.")
-    return {"kind": "run", **_given(task=task, verify=arguments.verify)}
-
-
-def _fix_command(arguments: argparse.Namespace) -> dict[str, Any]:
-    if not arguments.cmd and not arguments.resume:
-        raise WrongUsage("There is no command; write it after two dashes: `ostro fix -- python -m pytest`.")
-    if arguments.cmd and not arguments.cmd[0]:
-        raise WrongUsage("The command's name is empty; write it after two dashes.")
-    if arguments.resume:
-        _no_images(arguments)
-    if arguments.cmd and arguments.resume:
-        raise WrongUsage("--resume goes on with the command of its session; leave CMD out.")
-    return {"kind": "fix", **_given(command=arguments.cmd)}
-
-
-def _no_images(arguments: argparse.Namespace) -> None:
-    if arguments.image:
-        raise WrongUsage("--resume goes on with the images of its session; leave --image out.")
-
-
-def _options(arguments: argparse.Namespace, **told: Any) -> Any:
-    from agent.options import RunOptions
-
-    given = _given(
-        model=arguments.model,
-        memory=arguments.memory,
-        effort=arguments.effort,
-        resume=arguments.resume,
-        max_steps=arguments.max_steps,
-        time_limit=arguments.time_limit,
-        approve=arguments.approve,
-        seed=arguments.seed,
-        image=arguments.image and tuple(path.absolute() for path in arguments.image),
-        allow_network=arguments.allow_network and tuple(arguments.allow_network),
-        commit=arguments.commit or None,
-        unsafe=arguments.unsafe_no_sandbox or None,
-    )
-    if arguments.repo or not arguments.resume:
-        given["repo"] = (arguments.repo or Path(".")).absolute()
-    return RunOptions(**told, **given)
-
-
-def _given(**values: Any) -> dict[str, Any]:
-    """What was said on the command line; the rest keeps its default, or what a resumed session was told."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _models_command(arguments: argparse.Namespace) -> int:

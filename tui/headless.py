@@ -102,7 +102,7 @@ class Headless:
             if self._output_dir:
                 self._folder = OutputFolder.open(self._output_dir)
             if self._early.come:
-                raise Interrupted(terminated=self._early.come[0] == signal.SIGTERM)
+                raise self._early.ending
             async with open_session(options, engine) as session:
                 self._session = session
                 if self._signal:

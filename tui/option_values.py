@@ -6,6 +6,11 @@ import argparse
 import re
 from pathlib import Path
 
+DIGITS = "[0-9]{1,18}"
+"""Of every number: more would be no number for Python, or for what counts with it."""
+MOST_SHOWN = 40
+"""Characters of what is wrong that are said back."""
+
 
 def folder(text: str) -> Path:
     if not text:
@@ -46,33 +51,40 @@ def size(text: str) -> int:
     try:
         size = size_in_bytes(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write one such as 16GB or 500MiB") from None
+        raise argparse.ArgumentTypeError(
+            f"{brief(text)} is no size; write one such as 16GB or 500MiB"
+        ) from None
     if not 1 << 20 <= size <= 1 << 50:
-        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 MiB to 1,024 TiB")
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not from 1 MiB to 1,024 TiB")
     return size
 
 
 def whole(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    if not re.fullmatch(DIGITS, text) or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not a whole number above 0, of at most 18 digits")
     return int(text)
 
 
 def step(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not the number of a checkpoint")
+    if not re.fullmatch(DIGITS, text):
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not the number of a checkpoint")
     return int(text)
 
 
 def seed(text: str) -> int:
-    if not re.fullmatch(r"-?[0-9]{1,18}", text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at most 18 digits")
+    if not re.fullmatch(f"-?{DIGITS}", text):
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not a whole number of at most 18 digits")
     return int(text)
+
+
+def brief(text: str) -> str:
+    """What was written, to be said back."""
+    return repr(text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…")
 
 
 def bits(text: str) -> int:
     if text not in ("4", "8", "16"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not 4, 8 or 16")
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not 4, 8 or 16")
     return int(text)
 
 
@@ -82,5 +94,5 @@ def seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < 1e9:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{brief(text)} is not a number of seconds above 0")
     return seconds

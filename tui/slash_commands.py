@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 from agent.commands import Redo, Undo
 from agent.ending import WrongUsage
+from tui.option_values import DIGITS, brief
 
 USES = "There are `/undo [--to STEP] [--force]` and `/redo [--force]`"
 AS_TEXT = "a message that begins with a slash is sent where a space stands before it."
@@ -25,8 +28,8 @@ def command_of(text: str) -> Undo | Redo | None:
     match name, words:
         case "/undo", []:
             return Undo(force=force)
-        case "/undo", ["--to", step] if step.isdecimal():
+        case "/undo", ["--to", step] if re.fullmatch(DIGITS, step):
             return Undo(step=int(step), force=force)
         case "/redo", []:
             return Redo(force=force)
-    raise WrongUsage(f"{text.strip()!r} is no command of the screen. {USES}; {AS_TEXT}")
+    raise WrongUsage(f"{brief(text.strip())} is no command of the screen. {USES}; {AS_TEXT}")

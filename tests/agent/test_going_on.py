@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from agent import events
-from agent.commands import Command, Interrupt, SendMessage, Stop
+from agent.commands import Command, Interrupt, Redo, SendMessage, Stop, Undo
 from tests.agent.running import PYTHON, run
 from tests.agent.test_session import SlowEngine, drive, end_of, session_of
 from tests.conftest import GitRepo
@@ -174,3 +174,93 @@ async def test_a_later_turn_that_ends_well_is_committed(git_repo: GitRepo, commi
         end = end_of(await drive(session, react))
 
     assert (end.outcome, commits(repo)) == ("done", 2) and end.commit
+
+
+TWO_TURNS = [call("write", path="a.txt", content="right\n"), say("Done."), WRITE]
+"""The second one is interrupted after its first step."""
+
+
+async def left(repo: Path, given: dict[str, Any], *moves: Command) -> tuple[str, events.End]:
+    """A session whose second turn is interrupted, and that is left after these moves."""
+    engine, to_do = SlowEngine(TWO_TURNS), [*moves, Stop()]
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="go")
+            case events.UsageEvent() if len(engine.requests) == 2:
+                return SendMessage(text="and now")
+            case events.Step(step=4):
+                return Interrupt()
+            case events.Warn(text="Interrupted.") | events.UndoEvent():
+                return to_do.pop(0)
+        return None
+
+    async with session_of(repo, engine, **given) as session:
+        return session.id, end_of(await drive(session, react))
+
+
+NOTHING = Undo(step=99)
+"""Gets a warning and changes nothing."""
+
+
+async def gone_on_with(
+    repo: Path, session: str, given: dict[str, Any], move: Command = NOTHING
+) -> events.End:
+    """Resumed, and left without a word to the model."""
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Start():
+                return move
+            case events.UndoEvent():
+                return Stop()
+            case events.Warn(text=text) if "no step 99" in text:
+                return Stop()
+        return None
+
+    async with session_of(repo, SlowEngine([]), resume=session, **given) as again:
+        return end_of(await drive(again, react))
+
+
+async def test_a_resume_does_not_finish_an_interrupted_turn(git_repo: GitRepo, committing: dict[str, Any]):
+    repo = git_repo(CHECK)
+    session, _ = await left(repo, committing)
+    for _ in range(2):
+        end = await gone_on_with(repo, session, committing)
+        assert (end.outcome, end.commit, commits(repo)) == ("done", None, 1)
+        assert end.reason.startswith("Not committed, because the last turn is unfinished: Interrupted.")
+
+
+async def test_nor_one_that_was_cut_off(git_repo: GitRepo, committing: dict[str, Any]):
+    """Of `ostro run`, and gone on with on the screen."""
+    repo = git_repo(CHECK)
+    ran = await run(repo, [WRITE], max_steps=1, commit=True)
+    end = await gone_on_with(repo, ran.session, committing)
+    assert (end.outcome, end.commit, commits(repo)) == ("done", None, 1)
+    assert end.reason.startswith("Not committed, because the last turn is unfinished: It was cut off.")
+
+
+@pytest.mark.parametrize("resumed", [False, True], ids=["at once", "after a resume"])
+async def test_without_the_interrupted_turn_the_ones_before_are_committed(
+    git_repo: GitRepo, committing: dict[str, Any], resumed: bool
+):
+    repo = git_repo(CHECK)
+    if resumed:
+        session, _ = await left(repo, committing)
+        end = await gone_on_with(repo, session, committing, Undo())
+    else:
+        _, end = await left(repo, committing, Undo())
+    assert (end.outcome, commits(repo)) == ("done", 2) and end.commit
+    assert (repo / "a.txt").read_text() == "right\n"
+
+
+@pytest.mark.parametrize("moves", [[Undo(), Redo()], [Undo(step=0), Undo(step=2)]], ids=["redo", "step"])
+async def test_a_way_back_into_it_is_known(
+    git_repo: GitRepo, committing: dict[str, Any], moves: list[Command]
+):
+    repo = git_repo(CHECK)
+    _, end = await left(repo, committing, *moves)
+    assert (repo / "a.txt").read_text() == "half\n"
+    assert (end.outcome, end.commit, commits(repo)) == ("done", None, 1)
+    assert "the last turn is unfinished: Interrupted." in end.reason

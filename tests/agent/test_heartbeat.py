@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -123,3 +124,23 @@ async def test_a_question_to_a_person_is_no_silence(git_repo: GitRepo):
 
     asked = next(n for n, event in enumerate(seen) if event.type == "approval")
     assert seen[asked + 1].type == "approval", "until the answer there is nothing to tell"
+
+
+async def test_it_sleeps_while_a_person_is_asked(git_repo: GitRepo, monkeypatch: pytest.MonkeyPatch):
+    slept: list[float] = []
+    wait = asyncio.sleep
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await wait(0)
+
+    later = iter(range(0, 10**6, 100))
+    async with open_session(RunOptions(kind="session", repo=git_repo({}))) as session:
+        with monkeypatch.context() as patch:
+            patch.setattr(type(session.approvals), "waiting", True)
+            patch.setattr(heartbeat, "time", SimpleNamespace(monotonic=later.__next__))
+            patch.setattr(asyncio, "sleep", sleep)
+            async with session.heartbeat.beating():
+                for _ in range(20):
+                    await wait(0)
+    assert len(slept) > 5 and set(slept) == {LONG / 10}

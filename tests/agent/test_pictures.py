@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.commands import SendMessage, Stop
+from agent.commands import Interrupt, SendMessage, Stop
 from agent.events import Model, Warn
 from agent.journal import find
 from agent.opening import open_session
@@ -120,7 +121,30 @@ async def test_the_repository_cannot_lead_out_of_itself(git_repo: GitRepo, tmp_p
 async def test_a_link_into_the_repository_is_read_by_the_sandbox(git_repo: GitRepo, tmp_path: Path):
     repo = git_repo({**FILES, "docs/inside.png": SHOT})
     (tmp_path / "docs").symlink_to(repo / "docs")
-    ran = await run(repo, engine=seeing(say("A cat.")), image=(tmp_path / "docs" / "inside.png",))
+    (tmp_path / "mine.png").symlink_to(Path("docs", "inside.png"))
+    for path in (tmp_path / "docs" / "inside.png", tmp_path / "mine.png"):
+        ran = await run(repo, engine=seeing(say("A cat.")), image=(path,))
+        assert ran.engine.shown == [SHOT]
+
+
+@pytest.mark.parametrize("way", ["mine.png", "mine/shot.png", "twice.png"])
+async def test_a_link_into_the_repository_does_not_lead_out_again(
+    git_repo: GitRepo, tmp_path: Path, shot: Path, way: str
+):
+    """A link of the user's ends at one that a command may have made."""
+    repo = git_repo(FILES)
+    (repo / "link.png").symlink_to(shot)
+    (repo / "folder").symlink_to(tmp_path)
+    (tmp_path / "mine.png").symlink_to(repo / "link.png")
+    (tmp_path / "mine").symlink_to(repo / "folder")
+    (tmp_path / "twice.png").symlink_to("mine.png")
+    ran = await run(repo, engine=seeing(), image=(tmp_path / way,))
+    assert ran.end.outcome == "usage" and not ran.engine.shown
+
+
+async def test_a_link_between_the_users_files_is_followed(git_repo: GitRepo, tmp_path: Path, shot: Path):
+    (tmp_path / "mine.png").symlink_to(shot)
+    ran = await run(git_repo(FILES), engine=seeing(say("A cat.")), image=(tmp_path / "mine.png",))
     assert ran.engine.shown == [SHOT]
 
 
@@ -198,6 +222,95 @@ async def test_a_session_goes_on_without_what_its_model_cannot_see(git_repo: Git
                 session.send(Stop())
     assert len(warned) == len(engine.requests) == 1
     assert not any(message.images for message in engine.requests[0].messages)
+    assert asked(engine) == [("What is it?", ()), ("Are you there?", ())]
+
+
+class Failing(ScriptedEngine):
+    """Comes to grief at its first images."""
+
+    def __init__(self, *problems: Exception) -> None:
+        super().__init__([say("A cat."), say("Black.")], capabilities=SEES)
+        self._problems = list(problems)
+
+    async def show(self, data: bytes) -> ShownImage:
+        if self._problems:
+            raise self._problems.pop(0)
+        return await super().show(data)
+
+
+async def conversation(repo: Path, engine: ScriptedEngine, *images: Path) -> list[str]:
+    """Two messages, the second one after the first has failed or is answered; the warnings."""
+
+    async def open_engine() -> ScriptedEngine:
+        return engine
+
+    warned: list[str] = []
+    to_do = [SendMessage(text="Of which colour?"), Stop()]
+    options = RunOptions(kind="session", repo=repo, model="scripted", image=images)
+    async with open_session(options, open_engine) as session:
+        session.send(SendMessage(text="What is it?"))
+        async for event in session.run():
+            if isinstance(event, Warn):
+                warned.append(event.text)
+            if event.type == "usage" or (isinstance(event, Warn) and event.text == session.unfinished):
+                session.send(to_do.pop(0))
+    return warned
+
+
+def asked(engine: ScriptedEngine) -> list[tuple[str, tuple[str, ...]]]:
+    told = engine.requests[-1].messages
+    return [(message.content, message.images) for message in told if message.role == "user"]
+
+
+async def test_an_engine_that_dies_of_an_image_is_started_again(git_repo: GitRepo, shot: Path):
+    engine = Failing(EngineDied("It died."))
+    warned = await conversation(git_repo(FILES), engine, shot)
+    assert warned == ["It died. It is started again."]
+    assert asked(engine) == [("What is it?", (name(SHOT),)), ("Of which colour?", ())]
+
+
+async def test_what_could_not_be_shown_comes_with_the_next_message(git_repo: GitRepo, shot: Path):
+    engine = Failing(EngineDied("It died."), EngineDied("Again."))
+    warned = await conversation(git_repo(FILES), engine, shot)
+    assert warned == ["It died. It is started again.", "Again."]
+    assert asked(engine) == [("What is it?", ()), ("Of which colour?", (name(SHOT),))]
+
+
+async def test_a_bad_image_takes_no_other_along(git_repo: GitRepo, tmp_path: Path, shot: Path):
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(OTHER)
+    engine = Failing(BadImage("It is damaged."))
+    warned = await conversation(git_repo(FILES), engine, bad, shot)
+    assert warned == [f"{bad}: It is damaged."]
+    assert asked(engine) == [("What is it?", ()), ("Of which colour?", (name(SHOT),))]
+
+
+async def test_an_interrupted_turn_keeps_them(git_repo: GitRepo, shot: Path):
+    class Slow(Failing):
+        async def show(self, data: bytes) -> ShownImage:
+            if not self.slow:
+                return await super().show(data)
+            self.slow = False
+            session.send(Interrupt())
+            await asyncio.sleep(3600)
+            raise AssertionError
+
+        slow = True
+
+    engine = Slow()
+
+    async def open_engine() -> ScriptedEngine:
+        return engine
+
+    options = RunOptions(kind="session", repo=git_repo(FILES), model="scripted", image=(shot,))
+    async with open_session(options, open_engine) as session:
+        session.send(SendMessage(text="What is it?"))
+        async for event in session.run():
+            if isinstance(event, Warn) and event.text == "Interrupted.":
+                session.send(SendMessage(text="Well?"))
+            if event.type == "usage":
+                session.send(Stop())
+    assert asked(engine) == [("What is it?", ()), ("Well?", (name(SHOT),))]
 
 
 async def test_fix_shows_them_with_the_report(git_repo: GitRepo, shot: Path):

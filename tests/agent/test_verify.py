@@ -18,6 +18,8 @@ from agent.verify import split_command
         "pytest -k 'a and (b or c)' --tb=short",
         r"echo a\;b \* ",
         "echo 'a\nb' \"c * d\"",
+        "pytest 'test_a.py::test_b[1]' '#' \"!\"",
+        *("make CC=gcc", "'A=b' c", r"A\=b c", "env A=b c", "./a=b", "1a=b"),
     ],
 )
 def test_what_is_quoted_needs_no_shell(text: str) -> None:
@@ -30,6 +32,8 @@ def test_what_is_quoted_needs_no_shell(text: str) -> None:
     "text",
     [
         *("cd x && make", "echo $HOME", 'echo "$HOME"', 'echo "`id`"', r'echo "\$x"', "ls *.py", "a\nb"),
+        *("PYTHONPATH=src python -m pytest", "A='b c' _D=1 x", " A= x", 'A="b" x', "! grep x a"),
+        *("ls a[bc]", "[ -f a ]", "true # as ever"),
         *("echo a\\\nb", "echo 'a;b' ; true", "echo ~", "cat <<'E'\nit's\nE", 'echo "a\\\nb"'),
     ],
 )

@@ -198,17 +198,32 @@ async def test_write_names_what_the_new_text_no_longer_defines(open_context: Ope
     )
 
 
+LOAD = "def load(): pass\n"
+PATTERNS = ["[1, *load]", "{2: 3, **load}", "load"]
+
+
 @pytest.mark.parametrize(
     ("path", "before", "after"),
     [
-        ("a.py", "def load():\n    pass\n", "from other import load\n"),
-        ("a.py", "def load():\n    pass\n", "try:\n    load = 1\nexcept E:\n    pass\n"),
+        ("a.py", LOAD, "from other import load\n"),
+        ("a.py", LOAD, "try:\n    load = 1\nexcept E:\n    pass\n"),
+        ("a.py", LOAD, "from other import *\n"),
+        ("a.py", LOAD, "with open(0) as (load, other):\n    pass\n"),
+        ("a.py", LOAD, "for load in range(3):\n    pass\n"),
+        ("a.py", LOAD, "if (load := 1):\n    pass\n"),
+        *(("a.py", LOAD, f"match 1:\n    case {case}:\n        pass\n") for case in PATTERNS),
+        ("a.py", LOAD + "del load\n", "y = 1\n"),
+        ("a.py", f"class A:\n    {LOAD}    del load\n", "class A:\n    pass\n"),
         ("a.py", "x = 1\n", "y = 1\n"),
         ("a.py", "def load(:\n", "y = 1\n"),
-        ("a.txt", "def load():\n    pass\n", "nothing\n"),
+        ("a.txt", LOAD, "nothing\n"),
         ("a.py", "", "y = 1\n"),
     ],
-    ids=["imported", "assigned", "a variable", "did not parse", "no Python", "was empty"],
+    ids=[
+        *("imported", "assigned", "a star", "with", "for", "inside an expression"),
+        *(*PATTERNS, "deleted", "deleted in a class"),
+        *("a variable", "did not parse", "no Python", "was empty"),
+    ],
 )
 async def test_write_names_nothing_that_is_still_there(
     open_context: OpenContext, path: str, before: str, after: str

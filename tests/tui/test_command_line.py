@@ -95,6 +95,24 @@ def test_wrong_usage(words: list[str], said: str, capsys: pytest.CaptureFixture[
 
 
 @pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "x", "--max-steps"], "is not a whole number above 0, of at most 18 digits; see"),
+        (["run", "x", "--seed"], "is not a whole number of at most 18 digits; see"),
+        (["run", "x", "--time-limit"], "is not a number of seconds above 0; see"),
+        (["run", "x", "--memory"], "is no size; write one"),
+        (["undo", "--to"], "is not the number of a checkpoint; see"),
+    ],
+    ids=lambda each: each[-1] if isinstance(each, list) else "",
+)
+def test_a_number_without_end(words: list[str], said: str, capsys: pytest.CaptureFixture[str]):
+    """Longer than Python reads one."""
+    assert main([*words, "9" * 5000]) == 2
+    err = capsys.readouterr().err
+    assert said in err and "999…'" in err and len(err) < 200
+
+
+@pytest.mark.parametrize(
     ("words", "stdin", "code", "said"),
     [
         (["run", "-"], "  ", 2, "empty"),

@@ -1,12 +1,15 @@
-"""A signal while Ostro is still loading what it needs: the contract's exit code, and one `end` where the
+"""A signal while Ostro still reads or loads what it needs: the contract's exit code, and one `end` where the
 options have parsed."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
 import sys
+import termios
+import time
 from pathlib import Path
 
 import pytest
@@ -60,6 +63,39 @@ def test_once_they_have_there_is_an_end(git_repo: GitRepo, place: str, number: i
     [end] = map(json.loads, ended.stdout.splitlines())
     assert (ended.returncode, end["type"], end["exit_code"]) == (code, "end", code), ended.stderr
     assert end["outcome"] == "interrupted" and ended.stderr == f"ostro: {end['reason']}\n"
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
+def test_while_the_task_is_read_there_is_an_end(git_repo: GitRepo, number: int, code: int) -> None:
+    words = ["run", "--json", "--repo", str(git_repo({})), "--model", "no-such-model", "-"]
+    with subprocess.Popen(
+        [sys.executable, ROOT / "ostro.py", *words],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdin
+        process.stdin.write("Half a ta")
+        process.stdin.flush()
+        while process.poll() is None and waiting_in(process.stdin.fileno()):
+            time.sleep(0.01)
+        process.send_signal(number)
+        out = process.stdout.read() if process.stdout else ""
+        err = process.stderr.read() if process.stderr else ""
+    [end] = map(json.loads, out.splitlines())
+    assert (process.returncode, end["type"], end["exit_code"]) == (code, "end", code), err
+    assert end["outcome"] == "interrupted" and err == f"ostro: {end['reason']}\n"
+
+
+def waiting_in(pipe: int) -> int:
+    """Bytes that nobody has read yet."""
+    return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
+
+
+def test_standard_input_that_cannot_be_read_is_said(git_repo: GitRepo) -> None:
+    argv = ["sh", "-c", 'exec "$@" <&-', "sh", sys.executable, ROOT / "ostro.py", "run", "--json", "-"]
+    ended = subprocess.run(argv, cwd=git_repo({}), capture_output=True, text=True, timeout=60)
+    [end] = map(json.loads, ended.stdout.splitlines())
+    assert (ended.returncode, end["exit_code"]) == (3, 3) and "Traceback" not in ended.stderr
+    assert end["reason"] == "Standard input cannot be read (it is closed)."
 
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)

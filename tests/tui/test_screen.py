@@ -165,6 +165,13 @@ def test_slash_commands_that_there_are_not(text: str):
         command_of(text)
 
 
+def test_a_step_without_end():
+    """Longer than Python reads a number."""
+    with pytest.raises(WrongUsage, match=r"^'/undo --to 9+…' is no command") as refused:
+        command_of(f"/undo --to {'9' * 5000}")
+    assert len(refused.value.reason) < 250
+
+
 @pytest.mark.parametrize(("key", "written"), [("y", True), ("n", False)])
 async def test_a_question_is_answered_by_a_key_that_was_meant(
     git_repo: GitRepo, key: str, written: bool, monkeypatch: pytest.MonkeyPatch
