@@ -103,8 +103,14 @@ def needs_of_checkpoint(checkpoint: Any, precision: Precision) -> Needs:
     least = every = 0
     if checkpoint.expert_layers():
         least, every = bytes_for(checkpoint, form_of(checkpoint))
-    where = checkpoint.path
-    return needs_of(checkpoint.config, where, precision=precision, experts=every, least_experts=least)
+    return needs_of(
+        checkpoint.config,
+        checkpoint.path,
+        precision=precision,
+        names=frozenset(checkpoint.names()),
+        experts=every,
+        least_experts=least,
+    )
 
 
 def open_tokenizer(path: Path) -> EndingTokenizer:
