@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from engine.errors import BadModelFile
 from engine.hosted.build import adapt, build, layout, text_model
 from engine.hosted.cache import SNAPSHOTS
 from engine.hosted.precision import COMPUTED_IN, Precision, cache_dtype_of
@@ -43,12 +44,15 @@ def needs_of(
     adapt(model, _Nobody(), "plain", where)
     kept = layout(model, cache_dtype_of(precision), COMPUTED_IN[precision], device)
     text = text_model(model).config
+    context: Any = text.max_position_embeddings
+    if type(context) is not int or context < 1 or kept.token_bytes < 1:
+        raise BadModelFile(f"{where}: the sizes in its configuration make no model; fetch it again.")
     return Needs(
         weights=weights,
         activations_a_token=_activations(text),
         token_bytes=kept.token_bytes,
         state_bytes=(1 + SNAPSHOTS) * kept.state_bytes,
-        context=text.max_position_embeddings,
+        context=context,
         experts=experts,
         least_experts=least_experts,
     )

@@ -253,6 +253,18 @@ def test_a_config_that_makes_no_model_is_one_sentence(wrong: dict[str, Any], ref
     assert str(refused.value).startswith("tiny: ") and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("context", [0, -1])
+def test_a_context_of_nothing_is_one_sentence(context: int):
+    with pytest.raises(BadModelFile, match=r"tiny: .* make no model"):
+        needs_of({**MISTRAL, "max_position_embeddings": context}, "tiny", precision="int8")
+
+
+def test_a_cache_of_nothing_is_one_sentence():
+    config = {**CONFIGS["qwen3_next"], "layer_types": ["linear_attention"] * 4}
+    with pytest.raises(BadModelFile, match="tiny: the sizes in its configuration make no model"):
+        needs_of(config, "tiny", precision="int8")
+
+
 def test_int8_on_a_gpu_is_refused(reference: Reference):
     with pytest.raises(UnsupportedModel, match="use bfloat16 on a GPU"):
         HostedModel.load(StateCheckpoint(MISTRAL, reference("mistral")), precision="int8", device="cuda")
