@@ -6,6 +6,7 @@ Format: https://github.com/google/sentencepiece/blob/master/src/sentencepiece_mo
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ DUMMY_PREFIX, EXTRA_WHITESPACE = 3, 4
 """... of the trainer's and the normaliser's settings."""
 
 
+FILE = re.compile(r"tokenizer\.model(?:\.v(\d{1,3})(?:m\d{1,3})?)?", re.ASCII)
+"""As model folders name it: `tokenizer.model`, or with the version of the template that it is for."""
+
+
 class Kind(IntEnum):
     NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 
@@ -37,6 +42,14 @@ class Piece:
     text: str
     score: float
     kind: Kind
+
+
+def models_in(folder: Path) -> list[Path]:
+    """A folder's tokenizers of this kind, that of the newest template last."""
+    beside = (file for file in folder.glob("tokenizer.model*") if file.is_file())
+    named = ((FILE.fullmatch(file.name), file) for file in beside)
+    versions = sorted((int(found[1] or 0), file) for found, file in named if found)
+    return [file for _, file in versions]
 
 
 def read_pieces(path: Path) -> list[Piece]:
