@@ -9,6 +9,7 @@ import mistral_common
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentencepiece import SentencePieceProcessor
 
 from engine.errors import BadModelFile, EngineError, ModelNotFound, UnsupportedModel
 from engine.sentencepiece_file import Kind
@@ -17,6 +18,7 @@ from engine.spm_tokenizer import SpmTokenizer
 DATA = Path(mistral_common.__file__).parent / "data"
 V1, V3 = DATA / "tokenizer.model.v1", DATA / "mistral_instruct_tokenizer_240323.model.v3"
 TOKENIZERS = {path: SpmTokenizer(path) for path in (V1, V3)}
+LIBRARY = {path: SentencePieceProcessor(model_file=str(path)) for path in TOKENIZERS}
 TEXTS = (
     "Hello  world\n", "    return x  # é日🎉", "[INST] a [/INST]</s><s>", "<0x41><unk>\t",
     "don't ▁x=1;\r\n", " ",
@@ -99,6 +101,22 @@ def test_a_blank_of_the_model_in_the_text_shifts_no_place(path: Path) -> None:
     assert TOKENIZERS[path].token_bytes(ids[-1]).endswith(b"z")
     assert places[-1][1] == 5
     assert TOKENIZERS[path].encode_with_ends(" é  z") == (ids, places)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    path=st.sampled_from(sorted(TOKENIZERS)),
+    text=st.lists(st.sampled_from([*TEXTS, "</s>", "the ", "x", "\n\n", "ﬁ𝒳"]), max_size=8).map("".join)
+    | st.text(st.characters(exclude_categories=["Cs"])),
+)
+def test_any_text_has_the_ids_of_sentencepiece(path: Path, text: str) -> None:
+    assert TOKENIZERS[path].encode(text) == LIBRARY[path].encode(text)
+
+
+@pytest.mark.parametrize("path", TOKENIZERS, ids=lambda path: path.suffix)
+def test_source_code_has_the_ids_of_sentencepiece(path: Path) -> None:
+    text = Path(__file__).read_text(encoding="utf-8")
+    assert TOKENIZERS[path].encode(text) == LIBRARY[path].encode(text)
 
 
 def test_a_damaged_file_is_one_sentence(tmp_path: Path) -> None:
