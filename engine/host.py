@@ -141,7 +141,7 @@ class Host:
     ):
         """`memory` is what the model may take, in bytes, where a client said so."""
         self._model_path, self._meeting, self._memory = model, meeting, memory
-        self._load = load if memory is None else partial(load, memory=memory)
+        self._load: Load = partial(load, memory=memory)
         self._keep_alive = keep_alive
         self._clients: set[Client] = set()
         self._stopping = asyncio.Event()

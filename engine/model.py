@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from engine.request import Sampling
@@ -109,6 +110,11 @@ class Model(Protocol):
     def cached_prefix(self, ids: list[int]) -> int: ...
 
 
-Load = Callable[..., Model]
-"""Path, threads, and what is told the share that is loaded (0 to 1); `memory`, in bytes, only where a client
-named a budget. Raises engine.errors."""
+class Load(Protocol):
+    """Makes a model of what lies at a path. Raises engine.errors."""
+
+    def __call__(
+        self, path: Path, threads: int, progress: Callable[[float], None], /, memory: int | None = None
+    ) -> Model:
+        """`progress` is told the share that is loaded, 0 to 1; `memory`, in bytes, is what a client named."""
+        ...

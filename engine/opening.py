@@ -19,6 +19,7 @@ from engine.hosted import HostedModel, Precision, SoftmaxScale, activation_of, n
 from engine.machine_memory import budget_of, less_reserve
 from engine.memory_plan import Needs, divide, divide_beside
 from engine.network import EndingTokenizer, Opened
+from engine.sentencepiece_file import models_in
 from engine.spm_tokenizer import SpmTokenizer
 from engine.tekken import TekkenTokenizer
 from engine.tokenizer import Tokenizer
@@ -103,8 +104,14 @@ def needs_of_checkpoint(checkpoint: Any, precision: Precision) -> Needs:
     least = every = 0
     if checkpoint.expert_layers():
         least, every = bytes_for(checkpoint, form_of(checkpoint))
-    where = checkpoint.path
-    return needs_of(checkpoint.config, where, precision=precision, experts=every, least_experts=least)
+    return needs_of(
+        checkpoint.config,
+        checkpoint.path,
+        precision=precision,
+        names=frozenset(checkpoint.names()),
+        experts=every,
+        least_experts=least,
+    )
 
 
 def open_tokenizer(path: Path) -> EndingTokenizer:
@@ -117,8 +124,8 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
         return HfTokenizer(path / "tokenizer.json")
     if (path / TOKENIZER_GGUF).is_file():
         return Tokenizer(GgufFile(path / TOKENIZER_GGUF))
-    if named := sorted(path.glob("tokenizer.model*")):
-        return SpmTokenizer(named[-1], chat_template_beside(path))
+    if models := models_in(path):
+        return SpmTokenizer(models[-1], chat_template_beside(path))
     if (path / "tokenizer.json").is_file():
         return HfTokenizer(path / "tokenizer.json")  # which says why it is not supported
     raise ModelNotFound(

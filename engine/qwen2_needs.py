@@ -16,22 +16,32 @@ def qwen2_needs(file: GgufFile) -> Needs:
     """See `engine.memory_plan`. Raises BadModelFile where the header lacks a size, or has a senseless one."""
     try:
         return _needs(file)
-    except (TypeError, ArithmeticError, KeyError):
+    except (TypeError, ValueError, ArithmeticError, KeyError):
         raise BadModelFile(f"{file.path}: the sizes in its header make no model; fetch it again.") from None
 
 
 def _needs(file: GgufFile) -> Needs:
-    hidden, heads = file.value("embedding_length"), file.value("attention.head_count")
-    keys = file.value("attention.head_count_kv") * (hidden // heads)
+    hidden, heads = _size(file, "embedding_length"), _size(file, "attention.head_count")
+    layers, key_heads = _size(file, "block_count"), _size(file, "attention.head_count_kv")
+    if hidden % heads or heads % key_heads or layers > len(file.tensors):
+        raise ValueError
+    keys = key_heads * (hidden // heads)
     matrices = {name: tensor.shape for name, tensor in file.tensors.items() if len(tensor.shape) == 2}
     if "output.weight" in matrices:
         del matrices["token_embd.weight"]  # looked up in the file, row by row
     inner = 2 * file.tensor("blk.0.ffn_gate.weight").shape[0]
-    context = file.value("context_length")
+    context = _size(file, "context_length")
     return Needs(
         weights=sum(prod(shape) for shape in matrices.values()),
         activations_a_token=FLOAT * (2 * hidden + 2 * inner),
-        token_bytes=2 * keys * file.value("block_count") * HALF,
+        token_bytes=2 * keys * layers * HALF,
         state_bytes=2 * keys * context * FLOAT,  # keys and values of one layer, widened
         context=context,
     )
+
+
+def _size(file: GgufFile, key: str) -> int:
+    value = file.value(key)
+    if type(value) is not int or value < 1:
+        raise ValueError
+    return value

@@ -84,9 +84,8 @@ class Runtime:
             what = f"of architecture {file.architecture!r}"
             file.release()
             return cls(path, _hosted(path, what, open_hosted, progress), cache_budget)
-        tokens = None
+        needs, tokens = qwen2_needs(file), None
         if memory is not None and cache_budget is None:
-            needs = qwen2_needs(file)
             tokens = needs.context_in(divide(budget_of(memory), needs).cache)
         torch.set_num_threads(1)  # layers are read side by side, each by one thread
         network = Qwen2Model(file, progress, threads)

@@ -5,6 +5,8 @@ Format: https://github.com/google/sentencepiece/blob/master/src/sentencepiece_mo
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +15,11 @@ from pathlib import Path
 
 from engine.errors import BadModelFile, ModelNotFound, UnsupportedModel
 
-MAX_BYTES = 64 << 20
+MAX_BYTES = 4 << 20
+"""Mistral's own have 0.6 MB."""
+MAX_PIECE = 256
+"""Bytes. All cuts of a piece are tried for merges, so that a long one would take for ever; Mistral's have 48
+at most."""
 PIECES, TRAINER, NORMALISER = 1, 2, 3
 """Fields of the whole ..."""
 TEXT, SCORE, KIND = 1, 2, 3
@@ -21,6 +27,10 @@ TEXT, SCORE, KIND = 1, 2, 3
 MODEL_TYPE, BPE = 3, 2
 DUMMY_PREFIX, EXTRA_WHITESPACE = 3, 4
 """... of the trainer's and the normaliser's settings."""
+
+
+FILE = re.compile(r"tokenizer\.model(?:\.v(\d{1,3})(?:m\d{1,3})?)?", re.ASCII)
+"""As model folders name it: `tokenizer.model`, or with the version of the template that it is for."""
 
 
 class Kind(IntEnum):
@@ -32,6 +42,14 @@ class Piece:
     text: str
     score: float
     kind: Kind
+
+
+def models_in(folder: Path) -> list[Path]:
+    """A folder's tokenizers of this kind, that of the newest template last."""
+    beside = (file for file in folder.glob("tokenizer.model*") if file.is_file())
+    named = ((FILE.fullmatch(file.name), file) for file in beside)
+    versions = sorted((int(found[1] or 0), file) for found, file in named if found)
+    return [file for _, file in versions]
 
 
 def read_pieces(path: Path) -> list[Piece]:
@@ -48,7 +66,7 @@ def read_pieces(path: Path) -> list[Piece]:
         fields = list(_fields(data))
         pieces = [_piece(value) for number, value in fields if number == PIECES and isinstance(value, bytes)]
         trainer, normaliser = (_settings(fields, number) for number in (TRAINER, NORMALISER))
-    except (ValueError, IndexError, struct.error):
+    except (ValueError, IndexError):
         raise BadModelFile(f"{path} is no usable SentencePiece model; fetch it again.") from None
     if trainer.get(MODEL_TYPE, 1) != BPE or not normaliser.get(DUMMY_PREFIX, 1):
         raise UnsupportedModel(
@@ -56,17 +74,32 @@ def read_pieces(path: Path) -> list[Piece]:
         )
     if normaliser.get(EXTRA_WHITESPACE, 1):
         raise UnsupportedModel(f"{path} drops blanks, so that text would not come back as it is.")
-    if not pieces:
-        raise BadModelFile(f"{path} is no usable SentencePiece model: it has no pieces; fetch it again.")
+    if wrong := _wrong(pieces):
+        raise BadModelFile(f"{path} is no usable SentencePiece model: {wrong}; fetch it again.")
     return pieces
+
+
+def _wrong(pieces: list[Piece]) -> str | None:
+    """What makes them no vocabulary, if anything does."""
+    if not pieces:
+        return "it has no pieces"
+    longest = max(len(piece.text.encode()) for piece in pieces)
+    if longest > MAX_PIECE:
+        return f"it has a piece of {longest:,} bytes, and {MAX_PIECE} are the most"
+    if len({piece.text for piece in pieces}) != len(pieces):
+        return "it has a piece twice"
+    return None
 
 
 def _piece(data: bytes) -> Piece:
     told = dict(_fields(data))
-    text, score = told[TEXT], told.get(SCORE, b"\0\0\0\0")
-    if not isinstance(text, bytes) or not isinstance(score, bytes) or len(score) != 4:
+    text, score = told.get(TEXT), told.get(SCORE, b"\0\0\0\0")
+    if not isinstance(text, bytes) or not text or not isinstance(score, bytes) or len(score) != 4:
         raise ValueError
-    return Piece(text.decode("utf-8"), struct.unpack("<f", score)[0], Kind(told.get(KIND, Kind.NORMAL)))
+    (number,) = struct.unpack("<f", score)
+    if not math.isfinite(number):
+        raise ValueError
+    return Piece(text.decode("utf-8"), number, Kind(told.get(KIND, Kind.NORMAL)))
 
 
 def _settings(fields: list[tuple[int, int | bytes]], which: int) -> dict[int, int | bytes]:

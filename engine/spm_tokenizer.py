@@ -21,6 +21,8 @@ BLANK = "▁"
 BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 NAMED = re.compile(r"\.model\.(v\d+)(?:m\d+)?$")
 BEGIN, END = "<s>", "</s>"
+ENCODED = (Kind.NORMAL, Kind.USER_DEFINED)
+"""Pieces that text is made of."""
 
 
 class SpmTokenizer:
@@ -46,6 +48,8 @@ class SpmTokenizer:
         }
         if len(bytes_known) != 256:
             raise BadModelFile(f"{path} has no piece for each of the 256 bytes; fetch it again.")
+        if not any(piece.text == BLANK and piece.kind in ENCODED for piece in pieces):
+            raise BadModelFile(f"{path} has no piece for a blank; fetch it again.")
         self._fast = _fast(pieces)
 
     def __len__(self) -> int:
@@ -58,7 +62,9 @@ class SpmTokenizer:
     def encode_with_ends(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids, and for each the [start, end) of its characters in `text`; the blank before it has none."""
         ids = self.encode(text)
-        places = character_places(f" {text}", [len(self._bytes[token_id]) for token_id in ids])
+        # A ▁ of the text is one of the model's blanks to it: its token stands for one byte, not for three.
+        read = f" {text}".replace(BLANK, " ")
+        places = character_places(read, [len(self._bytes[token_id]) for token_id in ids])
         return ids, [(max(start - 1, 0), max(end - 1, 0)) for start, end in places]
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -97,8 +103,7 @@ def _bytes_of(piece: Piece) -> bytes:
 
 def _fast(pieces: Sequence[Piece]) -> Tokenizer:
     """Merges are the ways in which two pieces make a third, by the score of that: best first."""
-    usable = (Kind.NORMAL, Kind.USER_DEFINED)
-    known = {piece.text: n for n, piece in enumerate(pieces) if piece.kind in usable}
+    known = {piece.text: n for n, piece in enumerate(pieces) if piece.kind in ENCODED}
     merges = []
     for text, n in known.items():
         ways = [

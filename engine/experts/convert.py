@@ -29,6 +29,7 @@ from engine.experts.packed import DENSE, FORMAT, KINDS, MANIFEST, VERSION, Packe
 from engine.experts.record import Geometry, fill, kept_of
 from engine.experts.source import Convertible, Progress, Weight
 from engine.gguf_tokenizer import TOKENIZER_GGUF, copy_tokenizer
+from engine.sentencepiece_file import models_in
 
 JOURNAL = "journal.jsonl"
 RESERVE = 64 << 20
@@ -40,7 +41,7 @@ BESIDE = (
     "merges.txt", "chat_template.jinja", "chat_template.json", "generation_config.json",
     "preprocessor_config.json", "processor_config.json",
 )  # fmt: skip
-"""Files of a model folder that go along as they are, and with them any `tokenizer.model`."""
+"""Files of a model folder that go along as they are, and with them each `tokenizer.model`."""
 
 
 def convert(
@@ -339,7 +340,7 @@ def _changed(path: Path) -> list[int]:
 
 def _beside(path: Path) -> list[Path]:
     named = [path / name for name in BESIDE]
-    return [file for file in (*named, *sorted(path.glob("tokenizer.model*"))) if file.is_file()]
+    return [file for file in (*named, *models_in(path)) if file.is_file()]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, Protocol
 
 import torch
@@ -29,6 +29,7 @@ RELEASED_EVERY = 64 << 20
 """Values read after which their pages are let go of."""
 PREFIXES = (("model.", "model.language_model."), ("model.language_model.", "language_model.model."))
 """Text models are stored on their own or within a wrapper with a vision tower; and under both names of it."""
+HEAD = "lm_head.weight"
 
 
 class DenseWeights(Protocol):
@@ -70,7 +71,7 @@ class Loader:
         shape."""
         total = sum(each.numel() for each in model.parameters())
         read = let_go = 0
-        tied = bool(getattr(getattr(model, "config", None), "tie_word_embeddings", False))
+        tied = is_tied(model, self._names)
         for name, module in list(model.named_modules()):
             if not _has_weights(module) or (tied and name == "lm_head"):
                 continue
@@ -124,6 +125,16 @@ class Loader:
         raise BadModelFile(f"{self._checkpoint.path} has no tensor {name}; fetch the model again.")
 
 
+def is_tied(model: nn.Module, names: Collection[str]) -> bool:
+    """Whether the head is the embedding once more, in a model built of its configuration.
+
+    A head that is stored counts, whatever the configuration says: transformers takes a `mistral3` for tied
+    where config.json is silent, as that of Mistral Small 3.1 and 3.2 is, and they have heads of their own.
+    """
+    said = bool(getattr(model.config, "tie_word_embeddings", False))
+    return said and not any(stored in names for stored in _spellings(HEAD))
+
+
 def kept_in(name: str, module: nn.Module, precision: Precision) -> torch.dtype:
     """What the weights of this module of a model are kept in; int8 for a linear layer or an embedding."""
     if precision == "int8" and not any(part in VISION for part in name.split(".")):
@@ -133,9 +144,8 @@ def kept_in(name: str, module: nn.Module, precision: Precision) -> torch.dtype:
     return torch.float32 if is_router(module) else COMPUTED_IN[precision]
 
 
-def held_bytes(model: nn.Module, precision: Precision) -> int:
+def held_bytes(model: nn.Module, precision: Precision, tied: bool) -> int:
     """What a model without weights will take once it is filled; its routed experts are not counted."""
-    tied = bool(getattr(getattr(model, "config", None), "tie_word_embeddings", False))
     total = 0
     for name, module in model.named_modules():
         if not _has_weights(module) or is_experts(module):
@@ -158,6 +168,8 @@ def _held(weight: torch.Tensor, dtype: torch.dtype) -> int:
 
 def _spellings(name: str) -> Iterator[str]:
     yield name
+    if name == HEAD:
+        yield from ("language_model.lm_head.weight", "model.language_model.lm_head.weight")
     for ours, other in PREFIXES:
         if name.startswith(ours):
             yield other + name.removeprefix(ours)

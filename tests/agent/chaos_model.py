@@ -82,7 +82,9 @@ def looks(repo: Path) -> Picture:
     return {path: entry for path, entry in found if path.split(b"/")[0] not in (b"out", b"user.ignored")}
 
 
-def load(path: Path, threads: int, progress: Callable[[float], None]) -> CallByCall:
+def load(
+    path: Path, threads: int, progress: Callable[[float], None], memory: int | None = None
+) -> CallByCall:
     return CallByCall(json.loads(path.read_text()))
 
 

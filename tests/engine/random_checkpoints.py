@@ -122,10 +122,15 @@ def to_nvfp4(value: torch.Tensor) -> tuple[State, torch.Tensor]:
 def write_hf(
     model: Any, folder: Path, *, fp8: bool = False, old_prefix: bool = False, shards: int = 2
 ) -> State:
-    """config.json and model*.safetensors; `old_prefix` writes `language_model.model.` and its kin."""
+    """config.json and model*.safetensors; `old_prefix` writes `language_model.model.` and its kin.
+
+    As in the published files of wrapped models, config.json does not say whether the head is tied.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     config = json.loads(model.config.to_json_string(use_diff=False))
     config["architectures"] = [type(model).__name__]
+    if "text_config" in config:
+        del config["tie_word_embeddings"]
     tensors: State = {}
     truth: State = {}
     for name, value in state_of(model).items():

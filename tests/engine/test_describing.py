@@ -16,10 +16,11 @@ from engine.checkpoints import open_checkpoint
 from engine.describing import described
 from engine.errors import BadModelFile
 from engine.experts import convert
+from engine.hosted import needs_of
 from engine.known_configs import SMALL_4
 from engine.memory_plan import LEAST_CONTEXT
 from engine.model import CACHE_BUDGET
-from engine.opening import open_any
+from engine.opening import needs_of_checkpoint, open_any
 from tests.engine import random_checkpoints as random
 from tests.engine.random_gguf import write_gguf
 from tests.engine.tiny_gguf import CONTEXT
@@ -112,6 +113,12 @@ def test_small_4_at_its_true_size(tmp_path: Path) -> None:
     assert told["cache_token_bytes"] == 23_040
     assert 100_000 < told["context_in_memory"] < told["context"] == 262_144
     assert 0.01 < told["experts_in_memory"] < 0.2
+    # In 8 bits, with scales: the embedding and the head are 537 MB each.
+    assert 4_950 * 10**6 < needs_of_checkpoint(open_any(tmp_path), "int8").weights < 4_960 * 10**6
+    assert (
+        needs_of_checkpoint(open_any(tmp_path), "int8").weights
+        == needs_of(SMALL_4, tmp_path, precision="int8").weights
+    )
     small = described(tmp_path, 8 * 10**9)
     assert LEAST_CONTEXT <= small["context_in_memory"] < told["context_in_memory"]
     assert described(tmp_path, told["memory_needed"] - 1)["context_in_memory"] == 0

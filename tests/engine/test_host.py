@@ -72,7 +72,7 @@ async def test_leaves_when_nobody_ever_comes(scripted: ModelFile, monkeypatch: p
     place = locations.meeting(model)
     listener = host.listen(place.socket)
 
-    def load(path, threads, progress):
+    def load(path, threads, progress, memory=None):
         from tests.engine.scripted_runtime import ScriptedRuntime
 
         return ScriptedRuntime()

@@ -16,13 +16,15 @@ from engine.checkpoints import open_checkpoint
 from engine.errors import EngineError, ModelNotFound
 from engine.experts import PackedModel, convert
 from engine.memory_plan import LEAST_CONTEXT, shortfall
-from engine.opening import needs_of_checkpoint, open_hosted
+from engine.opening import needs_of_checkpoint, open_hosted, open_tokenizer
 from engine.request import Sampling
 from engine.runtime import Runtime
+from engine.sentencepiece_file import models_in
+from engine.spm_tokenizer import SpmTokenizer
 from tests.engine import random_checkpoints as random
 from tests.engine.hosted.tiny import COMMON
 from tests.engine.tekken_files import write_tekken
-from tests.engine.test_spm_tokenizer import V3
+from tests.engine.test_spm_tokenizer import V1, V3
 
 VOCABULARY = 131_072
 TEXT = list(range(1000, 1024))
@@ -129,14 +131,37 @@ async def test_mixtral_answers_with_its_own_tokenizer(tmp_path: Path) -> None:
     }  # fmt: skip
     random.write_hf(random.random_model(config), tmp_path / "source")
     shutil.copyfile(V3, tmp_path / "source" / "tokenizer.model.v3")
+    (tmp_path / "source" / "tokenizer.model.bak").write_bytes(b"left by somebody")
     packed = tmp_path / "packed"
     convert(open_checkpoint(tmp_path / "source"), packed, form="int8")
+    assert [file.name for file in packed.glob("tokenizer*")] == ["tokenizer.model.v3"]
     tool = ToolSpec(name="read_file", description="", parameters={"type": "object"})
     async with await Engine.open(str(packed), keep_alive=0) as engine:
         assert (engine.capabilities.family, engine.capabilities.images) == ("mistral", False)
         request = ChatRequest(messages=(Message(role="user", content="Hi"),), tools=(tool,), max_tokens=8)
         *_, usage = [delta async for delta in engine.chat(request)]
         assert isinstance(usage, Usage) and usage.generated
+
+
+def test_the_tokenizer_of_the_newest_template_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model.v20").mkdir()
+    shutil.copyfile(V1, tmp_path / "tokenizer.model")
+    for name in (
+        "tokenizer.model.bak",
+        "tokenizer.model.v30.part",
+        "tokenizer.modelx",
+        "old_tokenizer.model.v9",
+    ):
+        (tmp_path / name).write_bytes(b"no tokenizer")
+    plain = open_tokenizer(tmp_path)
+    assert isinstance(plain, SpmTokenizer) and plain.version is None
+    for newest in (3, 7, 11):
+        shutil.copyfile(V3, tmp_path / f"tokenizer.model.v{newest}")
+        found = open_tokenizer(tmp_path)
+        assert isinstance(found, SpmTokenizer) and found.version == f"v{newest}"
+    assert [file.name for file in models_in(tmp_path)] == [
+        "tokenizer.model", "tokenizer.model.v3", "tokenizer.model.v7", "tokenizer.model.v11",
+    ]  # fmt: skip
 
 
 def test_a_folder_without_a_model_is_said(tmp_path: Path) -> None:

@@ -1,9 +1,8 @@
-"""The templates of Mixtral, v1 and v3 with SentencePiece: ids as mistral-common encodes them."""
+"""The templates of Mixtral, v1 and v3: ids as mistral-common encodes them with the library sentencepiece."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mistral_common.protocol.instruct.request import ChatCompletionRequest
-from mistral_common.tokens.tokenizers import sentencepiece as reference_module
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from engine.errors import EngineError, UnsupportedModel
 from engine.families import family_of
 from engine.families.mistral import Mistral, version_of
 from engine.request import ChatRequest, Effort, Message, ToolCall
-from engine.sentencepiece_file import read_pieces
 from engine.spm_tokenizer import SpmTokenizer
 from tests.engine.families.talking import heard, say
 from tests.engine.families.test_mistral import TOOLS, conversations
@@ -26,50 +23,6 @@ from tests.engine.test_spm_tokenizer import TOKENIZERS, V1, V3
 
 FILES = {"v1": V1, "v3": V3}
 FAMILIES = {version: Mistral(TOKENIZERS[file]) for version, file in FILES.items()}
-
-
-class Processor:
-    """What mistral-common asks of sentencepiece, by our tokenizer, whose ids are compared elsewhere."""
-
-    def __init__(self, model_file: str):
-        self._pieces = read_pieces(Path(model_file))
-        self._tokenizer = SpmTokenizer(Path(model_file))
-        self._ids = {piece.text: n for n, piece in enumerate(self._pieces)}
-        self.encode, self.decode = self._tokenizer.encode, self._tokenizer.decode
-
-    def piece_to_id(self, piece: str) -> int:
-        return self._ids.get(piece, 0)
-
-    def id_to_piece(self, n: int) -> str:
-        return self._pieces[n].text
-
-    def vocab_size(self) -> int:
-        return len(self._pieces)
-
-    get_piece_size = vocab_size
-
-    def IsControl(self, n: int) -> bool:  # the library's name
-        return n in self._tokenizer.special.values()
-
-    def bos_id(self) -> int:
-        return 1
-
-    def eos_id(self) -> int:
-        return 2
-
-    def unk_id(self) -> int:
-        return 0
-
-    def pad_id(self) -> int:
-        return -1
-
-
-@pytest.fixture(autouse=True, scope="module")
-def no_library() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reference_module, "assert_sentencepiece_installed", lambda: None)
-        patch.setattr(reference_module, "SentencePieceProcessor", Processor, raising=False)
-        yield
 
 
 @functools.cache

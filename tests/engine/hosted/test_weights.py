@@ -75,7 +75,8 @@ def held(model: HostedModel) -> int:
 def test_what_it_takes_is_known_before_it_is_read(name: str, precision: Precision, reference: Reference):
     model = load(name, reference(name), precision=precision)
     tables = sum(each.nbytes for each in model._model.buffers())
-    needs = needs_of(CONFIGS[name], "tiny", precision=precision, experts=7, least_experts=3)
+    names = StateCheckpoint(CONFIGS[name], reference(name)).names()
+    needs = needs_of(CONFIGS[name], "tiny", precision=precision, names=names, experts=7, least_experts=3)
 
     assert needs.weights == held(model) - tables
     assert (needs.experts, needs.least_experts, needs.context) == (7, 3, model.context)
@@ -161,6 +162,40 @@ def test_a_head_that_is_the_embedding_is_not_held_twice(precision: str):
     assert (got - wanted).norm() / wanted.norm() < (1e-4 if precision == "float32" else 0.2)
 
 
+@pytest.mark.parametrize("name", ["mistral3", "mistral3 over mistral4"])
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+@pytest.mark.parametrize("said", [{}, {"tie_word_embeddings": True}], ids=["silent", "tied"])
+def test_a_head_that_is_stored_is_used(
+    name: str, precision: Precision, said: dict[str, bool], reference: Reference
+):
+    """transformers ties a `mistral3` whose config.json is silent; the file knows better."""
+    theirs, config = reference(name), {**CONFIGS[name], **said}
+    assert not torch.equal(theirs.lm_head.weight, theirs.get_input_embeddings().weight)
+    model = HostedModel.load(
+        StateCheckpoint(config, theirs),
+        ExpertsInMemory(config, theirs),
+        precision=precision,
+        softmax_scale="plain",
+    )
+    ids = tokens(20)
+    got, wanted = model.logits(model.prefill(ids, model.new_cache())), expected(theirs, ids)
+    assert (got - wanted).norm() / wanted.norm() < (1e-4 if precision == "float32" else 0.3)
+
+
+def test_without_a_head_a_silent_wrapper_is_tied_and_one_that_says_otherwise_lacks_it():
+    theirs = made("mistral3")
+    source = StateCheckpoint(CONFIGS["mistral3"], theirs)
+    del source.state["lm_head.weight"]
+    model = HostedModel.load(source)
+    assert model._head.weight is model._decoder.embed_tokens.weight
+    whole = needs_of(source.config, "tiny", precision="int8").weights
+    tied = needs_of(source.config, "tiny", precision="int8", names=source.names()).weights
+    assert whole - tied == VOCABULARY * (theirs.lm_head.in_features + 4)
+    source.config = {**CONFIGS["mistral3"], "tie_word_embeddings": False}
+    with pytest.raises(BadModelFile, match=r"tiny has no tensor lm_head\.weight;"):
+        HostedModel.load(source)
+
+
 @pytest.mark.parametrize("stored", ["language_model.model.", "model.language_model."])
 def test_a_text_model_may_be_stored_within_a_wrapper(stored: str, reference: Reference):
     source = StateCheckpoint(CONFIGS["qwen3_5_moe"], reference("qwen3_5_moe"))
@@ -216,6 +251,18 @@ def test_a_config_that_makes_no_model_is_one_sentence(wrong: dict[str, Any], ref
     with pytest.raises(BadModelFile) as refused:
         HostedModel.load(source)
     assert str(refused.value).startswith("tiny: ") and "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("context", [0, -1])
+def test_a_context_of_nothing_is_one_sentence(context: int):
+    with pytest.raises(BadModelFile, match=r"tiny: .* make no model"):
+        needs_of({**MISTRAL, "max_position_embeddings": context}, "tiny", precision="int8")
+
+
+def test_a_cache_of_nothing_is_one_sentence():
+    config = {**CONFIGS["qwen3_next"], "layer_types": ["linear_attention"] * 4}
+    with pytest.raises(BadModelFile, match="tiny: the sizes in its configuration make no model"):
+        needs_of(config, "tiny", precision="int8")
 
 
 def test_int8_on_a_gpu_is_refused(reference: Reference):

@@ -99,7 +99,7 @@ MISTRAL: dict[str, Any] = {
 
 
 def wrapped(text: dict[str, Any]) -> dict[str, Any]:
-    """Mistral3 over a text model, with a Pixtral tower."""
+    """Mistral3 over a text model, with a Pixtral tower; silent about its head, as published files are."""
     return {
         "model_type": "mistral3",
         "text_config": text,
@@ -109,7 +109,6 @@ def wrapped(text: dict[str, Any]) -> dict[str, Any]:
         "vision_feature_layer": -1,
         "multimodal_projector_bias": False,
         "projector_hidden_act": "gelu",
-        "tie_word_embeddings": False,
     }
 
 
@@ -258,7 +257,8 @@ def reference(name: str, seed: int = 0, rope: dict[str, float] | None = None) ->
     if rope:
         text = {**text, "rope_parameters": {**text["rope_parameters"], **rope}}
     if name != "qwen3_5_moe" and inner:
-        text = {**config, "text_config": text}
+        # A head of its own, which transformers would not give it.
+        text = {**config, "text_config": text, "tie_word_embeddings": False}
     torch.manual_seed(seed)
     kind = getattr(transformers, CLASS_NAMES[name])
     model = kind(kind.config_class.from_dict(dict(text))).eval()
