@@ -21,17 +21,29 @@ def qwen2_needs(file: GgufFile) -> Needs:
 
 
 def _needs(file: GgufFile) -> Needs:
-    hidden, heads = file.value("embedding_length"), file.value("attention.head_count")
-    keys = file.value("attention.head_count_kv") * (hidden // heads)
     matrices = {name: tensor.shape for name, tensor in file.tensors.items() if len(tensor.shape) == 2}
     if "output.weight" in matrices:
         del matrices["token_embd.weight"]  # looked up in the file, row by row
-    inner = 2 * file.tensor("blk.0.ffn_gate.weight").shape[0]
-    context = file.value("context_length")
+    return qwen2_needs_of(
+        values=sum(prod(shape) for shape in matrices.values()),
+        hidden=file.value("embedding_length"),
+        heads=file.value("attention.head_count"),
+        key_heads=file.value("attention.head_count_kv"),
+        inner=file.tensor("blk.0.ffn_gate.weight").shape[0],
+        layers=file.value("block_count"),
+        context=file.value("context_length"),
+    )
+
+
+def qwen2_needs_of(
+    *, values: int, hidden: int, heads: int, key_heads: int, inner: int, layers: int, context: int
+) -> Needs:
+    """`values` are those of the matrices in memory; `inner` is the width of a feed-forward block."""
+    keys = key_heads * (hidden // heads)
     return Needs(
-        weights=sum(prod(shape) for shape in matrices.values()),
-        activations_a_token=FLOAT * (2 * hidden + 2 * inner),
-        token_bytes=2 * keys * file.value("block_count") * HALF,
+        weights=values,
+        activations_a_token=FLOAT * (2 * hidden + 4 * inner),
+        token_bytes=2 * keys * layers * HALF,
         state_bytes=2 * keys * context * FLOAT,  # keys and values of one layer, widened
         context=context,
     )

@@ -17,7 +17,7 @@ import torch
 
 from engine.errors import EngineError
 from engine.experts.counters import Counters
-from engine.experts.fetch import READERS, CheckpointFetch, PackedFetch, packed_scratch_bytes
+from engine.experts.fetch import READERS, CheckpointFetch, PackedFetch, in_place_bytes, packed_scratch_bytes
 from engine.experts.heat import Heat
 from engine.experts.kernels import Activation, Kernel, silu_and_multiply
 from engine.experts.packed import PackedModel
@@ -249,9 +249,17 @@ def bytes_for(source: ExpertSource, form: str | None = None) -> tuple[int, int]:
         scratch = packed_scratch_bytes(source)
     else:
         scratch = CheckpointFetch(source, geometry).scratch_bytes
-    layers, experts = len(source.expert_layers()), source.expert_count()
-    fixed = scratch + Predictor(layers, experts).bytes
-    every = layers * experts
+    return _least_and_all(scratch, slot_bytes, len(source.expert_layers()), source.expert_count())
+
+
+def packed_bytes_for(form: str, hidden: int, intermediate: int, layers: int, experts: int) -> tuple[int, int]:
+    """The same of a packed model that is not here, by its sizes. Raises UnsupportedModel."""
+    geometry = Geometry(form, hidden, intermediate)
+    return _least_and_all(READERS * in_place_bytes(geometry), geometry.bytes, layers, experts)
+
+
+def _least_and_all(scratch: int, slot_bytes: int, layers: int, experts: int) -> tuple[int, int]:
+    fixed, every = scratch + Predictor(layers, experts).bytes, layers * experts
     return fixed + min(LEAST_SLOTS, every) * slot_bytes, fixed + every * slot_bytes
 
 
