@@ -180,7 +180,9 @@ class ExpertStore:
             if tokens == 1 and self._read_ahead:
                 likely = self._predictor.likely(layer, np.array(numbers), READ_AHEAD_AT, 2 * len(numbers))
                 self._placement.read_ahead((layer + 1) % len(self.layers), likely)
-            if tokens == 1 and (slots := self._placement.all_in_memory()) is not None:
+            # An expert that the token names twice has two weights.
+            once = tokens == 1 and all(share.tokens == 1 for share in shares)
+            if once and (slots := self._placement.all_in_memory()) is not None:
                 return self._together(x, shares, slots).to(hidden)
             for n in order:
                 share = by_number[n]
