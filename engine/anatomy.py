@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.errors import UnsupportedModel
-from engine.memory_plan import activations_a_token
 
 Config = Mapping[str, Any]
 
@@ -41,8 +40,6 @@ class Anatomy:
     """Tokens that the model was made for."""
     cache_values: int
     """Numbers that the cache keeps for each token, all layers together."""
-    activations: int
-    """Bytes that a token of a prompt takes on its way through a layer."""
 
     @property
     def parameters(self) -> int:
@@ -94,16 +91,7 @@ def anatomy(config: Config) -> Anatomy:
         experts_active=text.get("num_experts_per_tok", 0),
         context=text.get("max_position_embeddings", 0),
         cache_values=layers * cache,
-        activations=_activations(text),
     )
-
-
-def _activations(text: Config) -> int:
-    heads, hidden = text["num_attention_heads"], text["hidden_size"]
-    # Small 4 names the width of a dense layer, and has none.
-    no_dense_layer = text.get("first_k_dense_replace") == 0
-    inner = max(text.get("moe_intermediate_size") or 0, 0 if no_dense_layer else text["intermediate_size"])
-    return activations_a_token(hidden, heads, text.get("head_dim") or hidden // heads, inner)
 
 
 def _latent_attention(text: Config) -> tuple[int, int]:

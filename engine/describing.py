@@ -13,7 +13,7 @@ import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine.errors import EngineError, UnsupportedModel
 from engine.gguf_file import GgufFile
@@ -22,6 +22,9 @@ from engine.memory_plan import Needs, divide, shortfall
 from engine.model import CACHE_BUDGET
 from engine.qwen2_needs import qwen2_needs
 from engine.stored_parts import StoredParts, add_up, of_checkpoint, of_gguf
+
+if TYPE_CHECKING:
+    from engine.hosting import Hosting
 
 FAILED, UNSUPPORTED = 3, 4
 QWEN2 = "qwen2"
@@ -37,11 +40,12 @@ def described(path: Path, memory: int | None = None) -> dict[str, Any]:
 
 
 def _hosted(path: Path, memory: int | None) -> dict[str, Any]:
-    from engine.opening import needs_of_checkpoint, open_any
+    from engine.hosting import hosting_of
+    from engine.opening import open_any
 
     checkpoint = open_any(path)
     text = checkpoint.config.get("text_config") or checkpoint.config
-    needs = needs_of_checkpoint(checkpoint, "int8")
+    hosting = hosting_of(checkpoint, memory)
     experts, chosen = checkpoint.expert_count(), text.get("num_experts_per_tok") or 0
     return {
         "name": checkpoint.config.get("name") or path.stem,
@@ -51,8 +55,8 @@ def _hosted(path: Path, memory: int | None) -> dict[str, Any]:
         "experts": experts,
         "experts_a_token": chosen if experts else 0,
         "vocabulary": text.get("vocab_size"),
-        **_figures(add_up(of_checkpoint(checkpoint), experts, chosen), needs),
-        **_in_memory(needs, memory),
+        **_figures(add_up(of_checkpoint(checkpoint), experts, chosen), hosting.needs),
+        **_placed(hosting),
     }
 
 
@@ -69,17 +73,37 @@ def _figures(parts: StoredParts, needs: Needs) -> dict[str, Any]:
     }
 
 
-def _in_memory(needs: Needs, memory: int | None, cache_limit: int | None = None) -> dict[str, Any]:
-    """What it comes to in this memory; `cache_limit` is of a cache that does not grow with it."""
+def _in_memory(needs: Needs, memory: int | None, cache_limit: int | None) -> dict[str, Any]:
+    """What a qwen2 file comes to in this memory; `cache_limit` is of a cache that does not grow with it."""
     budget = budget_of(memory)
     told: dict[str, Any] = {"memory": budget, "memory_needed": shortfall(0, needs)}
     if shortfall(budget, needs) > 0:
         return told | {"context_in_memory": 0}
-    plan = divide(budget, needs)
-    cache = plan.cache if cache_limit is None else min(plan.cache, cache_limit)
-    told["context_in_memory"] = needs.context_in(cache)
+    cache = divide(budget, needs).cache
+    return told | {
+        "context_in_memory": needs.context_in(cache if cache_limit is None else min(cache, cache_limit))
+    }
+
+
+def _placed(hosting: Hosting) -> dict[str, Any]:
+    """What a hosted model comes to where it would lie here."""
+    needs = hosting.needs
+    told: dict[str, Any] = {
+        "precision": hosting.precision,
+        "memory": hosting.memory,
+        "memory_needed": hosting.least_memory,
+    }
+    if hosting.device_memory is not None:
+        told |= {"device": hosting.device, "device_memory": hosting.device_memory}
+    try:
+        plan = hosting.plan()
+    except EngineError:
+        return told | {"context_in_memory": 0}
+    told["context_in_memory"] = needs.context_in(plan.cache)
     if needs.experts:
         told["experts_in_memory"] = round(plan.experts / needs.experts, 4)
+        if plan.device_experts:
+            told["experts_on_device"] = round(plan.device_experts / needs.experts, 4)
     return told
 
 

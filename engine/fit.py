@@ -1,8 +1,9 @@
 """Which models this machine can host, and about how fast: what `ostro models fit` says.
 
-Plain arithmetic over a model's parts (`engine.anatomy`) and what the machine was measured to do
-(`engine.measure`). Decoding is bound by the bytes that are read, reading a prompt by operations; experts that
-are not in memory come from the disk.
+Plain arithmetic over a model's parts (`engine.anatomy`), what it takes of memory, by the arithmetic that the
+engine loads it by (`engine.known_needs`), and what the machine was measured to do (`engine.measure`).
+Decoding is bound by the bytes that are read, reading a prompt by operations; experts that are not in memory
+come from the disk.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from engine.anatomy import Anatomy
 from engine.machine_memory import less_reserve
 from engine.memory_plan import Needs, divide, shortfall
 
-CACHE_BYTES = 2
-"""Of each number that the cache keeps."""
 HITS: tuple[tuple[float, float], ...] = ((0.0, 0.0), (0.125, 0.45), (0.25, 0.67), (0.5, 0.89), (1.0, 1.0))
 """Share of the experts in memory, and share of a token's experts then found there: measured elsewhere on a
 model of 128 experts, of which 8 are active. Small 4's own is not known."""
@@ -25,8 +24,6 @@ model of 128 experts, of which 8 are active. Small 4's own is not known."""
 BITS: Mapping[str, float] = {"int4": 5.0, "int8": 8.0}
 """A weight's, scales included: at 4 bits a scale and a zero of 16 bits for each 32."""
 DENSE_BITS = 8.0
-FLOATS = ("vision", "projector")
-"""Parts that are kept in 32 bits."""
 
 Verdict = Literal["fits", "paged", "no"]
 
@@ -51,6 +48,7 @@ class Candidate:
     anatomy: Anatomy
     form: str
     """Of the routed experts; a dense model is "int8" throughout."""
+    needs: Needs
     command: str
     cache: int | None = None
     """Bytes that the cache takes at most, where that does not depend on the machine."""
@@ -117,26 +115,11 @@ def hit_share(resident: float) -> float:
 
 
 def _needs(candidate: Candidate) -> Needs:
-    model = candidate.anatomy
-    experts = int(model.routed * BITS[candidate.form] / 8)
-    floats = sum(model.part(name) for name in FLOATS)
-    needs = Needs(
-        weights=int((model.resident - floats) * DENSE_BITS / 8) + 4 * floats,
-        activations_a_token=model.activations,
-        token_bytes=model.cache_values * CACHE_BYTES,
-        state_bytes=0,
-        context=model.context,
-        experts=experts,
-        least_experts=_smallest_set(model, experts),
-    )
-    return needs if candidate.cache is None else replace(needs, context=needs.context_in(candidate.cache))
-
-
-def _smallest_set(model: Anatomy, experts: int) -> int:
-    """Bytes of what one layer asks for, and as much again that is on its way."""
-    if not model.experts:
-        return 0
-    return 2 * model.experts_active * experts // (model.layers * model.experts)
+    """With a cache that does not grow with the machine, where it has such a one."""
+    needs = candidate.needs
+    if candidate.cache is None:
+        return needs
+    return replace(needs, context=needs.context_in(candidate.cache + needs.state_bytes))
 
 
 def _active_experts(model: Anatomy) -> int:

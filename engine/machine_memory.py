@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import psutil
 
@@ -16,6 +17,8 @@ RESERVE_SHARE = 0.15
 """... or this share of it, whichever is more, but never above a half: for the agent, the tests, the user's
 own programs."""
 NO_LIMIT = 1 << 62
+GROUPS, OWN_GROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+"""Where Linux shows the groups, and which of them are ours."""
 
 
 def budget_of(memory: int | None) -> int:
@@ -36,38 +39,72 @@ def less_reserve(free: int) -> int:
 
 
 def free_memory() -> int:
-    """Bytes that a model may take where nobody said: what is free here or in our cgroup, less a reserve."""
-    return less_reserve(min(psutil.virtual_memory().available, free_in_cgroup()))
+    """Bytes that a model may take where nobody said: what is available, less a reserve."""
+    return less_reserve(available_memory())
+
+
+def available_memory() -> int:
+    """Bytes that are free on this machine, or in our cgroup where those are fewer."""
+    return min(psutil.virtual_memory().available, free_in_cgroup())
 
 
 def all_memory() -> int:
     """Bytes that this machine has, or that our cgroup may use."""
-    return min(psutil.virtual_memory().total, *(most for most, _ in _limits()), NO_LIMIT)
+    return min(psutil.virtual_memory().total, *(most for most, _ in _limits(GROUPS, OWN_GROUPS)), NO_LIMIT)
 
 
-def free_in_cgroup() -> int:
-    """Bytes below the memory limit of the group we are in; very many where there is none."""
-    return min((most - now for most, now in _limits()), default=NO_LIMIT)
+def free_in_cgroup(groups: Path = GROUPS, own: Path = OWN_GROUPS) -> int:
+    """Bytes below the nearest memory limit of the groups we are in; very many where there is none."""
+    return min((most - now for most, now in _limits(groups, own)), default=NO_LIMIT)
 
 
-def _limits() -> Iterator[tuple[int, int]]:
-    """What a group we are in may use, and what it does.
+@dataclass(frozen=True)
+class _Version:
+    """Where one version of cgroups says what."""
 
-    A container sees its own group as the root, so that both places are asked.
+    limit: str
+    usage: str
+    reclaimable: str
+    """In memory.stat: pages of files that the kernel drops before it lets anybody run short. They count as
+    used, and after a large file was written or read they are nearly all that is."""
+
+
+_FIRST = _Version("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+_SECOND = _Version("memory.max", "memory.current", "inactive_file")
+
+
+def _limits(groups: Path, own_groups: Path) -> Iterator[tuple[int, int]]:
+    """What each group around us may use, and what it does use and cannot be asked to give back.
+
+    A limit of any group above ours (a slice, a job) holds for us as well. A container sees its own group as
+    the root, and may be told a path that does not exist there: the walk up comes to the root either way.
     """
     try:
-        lines = Path("/proc/self/cgroup").read_text().splitlines()
+        lines = own_groups.read_text().splitlines()
     except OSError:
         return
     for line in lines:
-        _, controllers, own = line.split(":", 2)
+        _, controllers, named = line.split(":", 2)
         if controllers == "":
-            root, names = Path("/sys/fs/cgroup"), ("memory.max", "memory.current")
+            root, version = groups, _SECOND
         elif "memory" in controllers.split(","):
-            root, names = Path("/sys/fs/cgroup/memory"), ("memory.limit_in_bytes", "memory.usage_in_bytes")
+            root, version = groups / "memory", _FIRST
         else:
             continue
-        for folder in (root / own.lstrip("/"), root):
+        # Whoever was moved out of their namespace is told a path with ".." in it: the root is all they see.
+        path = PurePosixPath(named)
+        own = PurePosixPath() if ".." in path.parts else path.relative_to("/")
+        for folder in (root / own, *(root / above for above in own.parents)):
             with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-                most, now = (int((folder / name).read_text()) for name in names)
-                yield most, now
+                most = int((folder / version.limit).read_text())
+                yield most, int((folder / version.usage).read_text()) - _reclaimable(folder, version)
+
+
+def _reclaimable(folder: Path, version: _Version) -> int:
+    """Bytes; none where the group does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == version.reclaimable:
+                return int(value)
+    return 0

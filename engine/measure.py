@@ -2,7 +2,8 @@
 
     python -I -m engine.measure FOLDER
 
-prints one JSON object, FOLDER being where the models lie. A process of its own, because it loads torch.
+prints one JSON object, FOLDER being where the models lie. With it goes what the known models take, which
+transformers' own classes say. A process of its own, because it loads torch.
 """
 
 from __future__ import annotations
@@ -17,13 +18,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import psutil
 import torch
 
 from engine.experts.kernels import Kernel, silu_and_multiply
 from engine.experts.record import Geometry
 from engine.host import usable_cores
+from engine.known_needs import known_needs
+from engine.machine_memory import all_memory, available_memory
 from engine.quantised import QuantisedLinear, quantise_rows, use_fbgemm
+from engine.wire import build
 
 ROUNDS = 3
 STREAMED_BYTES = 256 << 20
@@ -36,16 +39,18 @@ HIDDEN, INTERMEDIATE, SLOTS, TOKENS_OF_AN_EXPERT = 4096, 2048, 8, 16
 def measure(folder: Path) -> dict[str, object]:
     """All of it. `folder` need not be there yet; then a folder above it is measured."""
     torch.set_num_threads(usable_cores())
-    memory = psutil.virtual_memory()
+    available = available_memory()
     return {
         "cores": usable_cores(),
-        "memory": memory.total,
-        "available": memory.available,
-        "bandwidth": _bandwidth(memory.available),
+        "memory": all_memory(),
+        "available": available,
+        "bandwidth": _bandwidth(available),
         "product": _product(),
         "experts": {form: _expert(form) for form in ("int4", "int8")},
         "disk": _disk(folder),
         "accelerators": [asdict(found) for found in accelerators()],
+        "build": build(),
+        "needs": {name: asdict(needs) for name, needs in known_needs().items()},
     }
 
 

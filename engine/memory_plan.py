@@ -86,6 +86,8 @@ class Plan:
     experts: int
     chunk: int
     """Tokens of a prompt that go through the layers together."""
+    device_experts: int = 0
+    """Bytes of a device's memory that experts may take besides."""
 
 
 def divide(memory: int, needs: Needs) -> Plan:
@@ -102,7 +104,8 @@ def divide(memory: int, needs: Needs) -> Plan:
 
 
 def divide_beside(device: int, memory: int, needs: Needs) -> Plan:
-    """Where weights, activations and cache lie in a device's memory of so many bytes, and experts in ours.
+    """Where weights, activations and cache lie in a device's memory of so many bytes, and experts in ours;
+    what those leave there is for the hottest experts.
 
     Raises EngineError where either is too little.
     """
@@ -115,7 +118,8 @@ def divide_beside(device: int, memory: int, needs: Needs) -> Plan:
             raise EngineError(
                 f"This model needs {missing / 1e6:,.0f} MB more of {whose}; end other programs."
             )
-    return Plan(min(needs.cache(needs.context), rest), min(needs.experts, memory), needs.chunk)
+    cache = min(needs.cache(needs.context), rest)
+    return Plan(cache, min(needs.experts, memory), needs.chunk, min(needs.experts, rest - cache))
 
 
 def shortfall(memory: int, needs: Needs) -> int:

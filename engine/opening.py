@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from engine.checkpoints import open_checkpoint
 from engine.errors import ModelNotFound
-from engine.experts import ExpertStore, PackedModel, bytes_for, is_packed, profile_path
+from engine.experts import ExpertStore, PackedModel, is_packed, profile_path
 from engine.gguf_file import GgufFile
 from engine.gguf_tokenizer import TOKENIZER_GGUF
 from engine.hf_tokenizer import HfTokenizer, chat_template_beside, is_byte_level
-from engine.hosted import HostedModel, Precision, SoftmaxScale, activation_of, needs_of
-from engine.machine_memory import budget_of, less_reserve
-from engine.memory_plan import Needs, divide, divide_beside
+from engine.hosted import HostedModel, Precision, SoftmaxScale, activation_of
+from engine.hosting import form_of, hosting_of
 from engine.network import EndingTokenizer, Opened
 from engine.sentencepiece_file import models_in
 from engine.spm_tokenizer import SpmTokenizer
 from engine.tekken import TekkenTokenizer
 from engine.tokenizer import Tokenizer
 from engine.vision.grid import ImageGrid
-
-FORMS = {
-    "F32": "float32",
-    "F16": "bfloat16",
-    "BF16": "bfloat16",
-    "F8_E4M3": "int8",
-    "Q8_0": "int8",
-    "Q6_K": "int8",
-    "Q5_K": "int8",
-}
-"""How experts that are not packed are kept in memory, by how they are stored; 4 bits for all others."""
 
 
 def open_hosted(
@@ -54,20 +39,17 @@ def open_hosted(
     """
     checkpoint = open_any(path)
     tokenizer = open_tokenizer(path)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
     config = checkpoint.config
     text = config.get("text_config") or config
-    precision = precision or ("int8" if device == "cpu" else "bfloat16")
-    needs, budget = needs_of_checkpoint(checkpoint, precision), budget_of(memory)
-    if device == "cpu":
-        plan = divide(budget, needs)
-    else:
-        plan = divide_beside(less_reserve(torch.cuda.mem_get_info()[0]), budget, needs)
+    hosting = hosting_of(checkpoint, memory, precision)
+    plan = hosting.plan()
     store = None
     if checkpoint.expert_layers():
         store = ExpertStore.open(
             checkpoint,
             budget=plan.experts,
+            device=hosting.device if plan.device_experts else None,
+            device_budget=plan.device_experts,
             profile=profile_path(path, config),
             activation=activation_of(text),
             form=form_of(checkpoint),
@@ -75,8 +57,8 @@ def open_hosted(
     network = HostedModel.load(
         checkpoint,
         store,
-        precision=precision,
-        device=device,
+        precision=hosting.precision,
+        device=hosting.device,
         softmax_scale=softmax_scale,
         progress=progress,
     )
@@ -99,21 +81,6 @@ def open_any(path: Path) -> Any:
     return PackedModel(path) if path.is_dir() and is_packed(path) else open_checkpoint(path)
 
 
-def needs_of_checkpoint(checkpoint: Any, precision: Precision) -> Needs:
-    """What hosting it takes, by its headers alone. Raises BadModelFile, UnsupportedModel, EngineError."""
-    least = every = 0
-    if checkpoint.expert_layers():
-        least, every = bytes_for(checkpoint, form_of(checkpoint))
-    return needs_of(
-        checkpoint.config,
-        checkpoint.path,
-        precision=precision,
-        names=frozenset(checkpoint.names()),
-        experts=every,
-        least_experts=least,
-    )
-
-
 def open_tokenizer(path: Path) -> EndingTokenizer:
     """The tokenizer beside a model's weights. Raises ModelNotFound, BadModelFile, UnsupportedModel."""
     if path.is_file():
@@ -132,16 +99,6 @@ def open_tokenizer(path: Path) -> EndingTokenizer:
         f"{path} has no tokenizer (tekken.json, tokenizer.json or tokenizer.model); fetch the model's folder "
         "whole."
     )
-
-
-def form_of(checkpoint: Any) -> str | None:
-    """What routed experts are kept in, where that is ours to say: as most of their matrices are stored, since
-    mixes like Q4_K_M keep some of them in more bits, those of the first layer among them."""
-    if checkpoint.layout == "packed":
-        return None
-    stored = [checkpoint.expert(layer, 0) for layer in checkpoint.expert_layers()]
-    kinds = Counter(weight.kind for expert in stored for weight in (expert.gate, expert.up, expert.down))
-    return FORMS.get(kinds.most_common(1)[0][0], "int4")
 
 
 def _image_grid(config: dict[str, Any], tokenizer: EndingTokenizer) -> ImageGrid:

@@ -25,15 +25,28 @@ def _needs(file: GgufFile) -> Needs:
     layers, key_heads = _size(file, "block_count"), _size(file, "attention.head_count_kv")
     if hidden % heads or heads % key_heads or layers > len(file.tensors):
         raise ValueError
-    keys = key_heads * (hidden // heads)
     matrices = {name: tensor.shape for name, tensor in file.tensors.items() if len(tensor.shape) == 2}
     if "output.weight" in matrices:
         del matrices["token_embd.weight"]  # looked up in the file, row by row
-    inner = 2 * file.tensor("blk.0.ffn_gate.weight").shape[0]
-    context = _size(file, "context_length")
+    return qwen2_needs_of(
+        values=sum(prod(shape) for shape in matrices.values()),
+        hidden=hidden,
+        heads=heads,
+        key_heads=key_heads,
+        inner=file.tensor("blk.0.ffn_gate.weight").shape[0],
+        layers=layers,
+        context=_size(file, "context_length"),
+    )
+
+
+def qwen2_needs_of(
+    *, values: int, hidden: int, heads: int, key_heads: int, inner: int, layers: int, context: int
+) -> Needs:
+    """`values` are those of the matrices in memory; `inner` is the width of a feed-forward block."""
+    keys = key_heads * (hidden // heads)
     return Needs(
-        weights=sum(prod(shape) for shape in matrices.values()),
-        activations_a_token=FLOAT * (2 * hidden + 2 * inner),
+        weights=values,
+        activations_a_token=FLOAT * (2 * hidden + 4 * inner),
         token_bytes=2 * keys * layers * HALF,
         state_bytes=2 * keys * context * FLOAT,  # keys and values of one layer, widened
         context=context,

@@ -9,9 +9,9 @@ from engine.experts.counters import Counters
 from engine.experts.kernels import Activation, silu_and_multiply
 from engine.experts.packed import PackedModel, is_packed
 from engine.experts.profile import profile_path
-from engine.experts.store import ExpertStore, bytes_for
+from engine.experts.store import ExpertStore, bytes_for, packed_bytes_for
 
 __all__ = [
     "Activation", "Counters", "ExpertStore", "PackedModel", "bytes_for", "convert",
-    "is_packed", "profile_path", "silu_and_multiply",
+    "is_packed", "packed_bytes_for", "profile_path", "silu_and_multiply",
 ]  # fmt: skip

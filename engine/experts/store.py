@@ -17,7 +17,7 @@ import torch
 
 from engine.errors import EngineError
 from engine.experts.counters import Counters
-from engine.experts.fetch import READERS, CheckpointFetch, PackedFetch, packed_scratch_bytes
+from engine.experts.fetch import READERS, CheckpointFetch, PackedFetch, in_place_bytes, packed_scratch_bytes
 from engine.experts.heat import Heat
 from engine.experts.kernels import Activation, Kernel, silu_and_multiply
 from engine.experts.packed import PackedModel
@@ -180,7 +180,9 @@ class ExpertStore:
             if tokens == 1 and self._read_ahead:
                 likely = self._predictor.likely(layer, np.array(numbers), READ_AHEAD_AT, 2 * len(numbers))
                 self._placement.read_ahead((layer + 1) % len(self.layers), likely)
-            if tokens == 1 and (slots := self._placement.all_in_memory()) is not None:
+            # An expert that the token names twice has two weights.
+            once = tokens == 1 and all(share.tokens == 1 for share in shares)
+            if once and (slots := self._placement.all_in_memory()) is not None:
                 return self._together(x, shares, slots).to(hidden)
             for n in order:
                 share = by_number[n]
@@ -249,9 +251,17 @@ def bytes_for(source: ExpertSource, form: str | None = None) -> tuple[int, int]:
         scratch = packed_scratch_bytes(source)
     else:
         scratch = CheckpointFetch(source, geometry).scratch_bytes
-    layers, experts = len(source.expert_layers()), source.expert_count()
-    fixed = scratch + Predictor(layers, experts).bytes
-    every = layers * experts
+    return _least_and_all(scratch, slot_bytes, len(source.expert_layers()), source.expert_count())
+
+
+def packed_bytes_for(form: str, hidden: int, intermediate: int, layers: int, experts: int) -> tuple[int, int]:
+    """The same of a packed model that is not here, by its sizes. Raises UnsupportedModel."""
+    geometry = Geometry(form, hidden, intermediate)
+    return _least_and_all(READERS * in_place_bytes(geometry), geometry.bytes, layers, experts)
+
+
+def _least_and_all(scratch: int, slot_bytes: int, layers: int, experts: int) -> tuple[int, int]:
+    fixed, every = scratch + Predictor(layers, experts).bytes, layers * experts
     return fixed + min(LEAST_SLOTS, every) * slot_bytes, fixed + every * slot_bytes
 
 

@@ -21,7 +21,8 @@ from engine.errors import UnsupportedModel
 from engine.experts import convert
 from engine.gguf_file import GgufFile
 from engine.gguf_tokenizer import TOKENIZER_GGUF, copy_tokenizer
-from engine.opening import form_of, open_hosted, open_tokenizer
+from engine.hosting import form_of
+from engine.opening import open_hosted, open_tokenizer
 from engine.request import Sampling
 from engine.runtime import Runtime
 from engine.tokenizer import Tokenizer

@@ -42,9 +42,12 @@ def test_experts_that_all_fit_leave_the_rest_to_the_cache() -> None:
 
 def test_a_gpu_has_all_but_the_experts() -> None:
     plan = divide_beside(8000 * MB, 16_000 * MB, SPARSE)
-    assert plan == Plan(32_768 * 20_000, 16_000 * MB, SPARSE.chunk)
     rest = SPARSE.weights + SPARSE.activations
+    left = 8000 * MB - rest - 32_768 * 20_000
+    assert plan == Plan(32_768 * 20_000, 16_000 * MB, SPARSE.chunk, left)
     assert divide_beside(rest + 100 * MB, 99_000 * MB, SPARSE) == Plan(100 * MB, SPARSE.experts, SPARSE.chunk)
+    assert divide_beside(90_000 * MB, 10_000 * MB, SPARSE).device_experts == SPARSE.experts
+    assert divide_beside(8000 * MB, 0, DENSE).device_experts == 0
     with pytest.raises(EngineError, match=r"needs 82 MB more of the GPU's memory"):
         divide_beside(rest, 16_000 * MB, SPARSE)
     with pytest.raises(EngineError, match="needs 90 MB more of memory for its experts"):

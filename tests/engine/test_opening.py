@@ -15,8 +15,9 @@ from engine import ChatRequest, Effort, Engine, Message, TextDelta, ThinkingDelt
 from engine.checkpoints import open_checkpoint
 from engine.errors import EngineError, ModelNotFound
 from engine.experts import PackedModel, convert
+from engine.hosting import needs_of_checkpoint
 from engine.memory_plan import LEAST_CONTEXT, shortfall
-from engine.opening import needs_of_checkpoint, open_hosted, open_tokenizer
+from engine.opening import open_hosted, open_tokenizer
 from engine.request import Sampling
 from engine.runtime import Runtime
 from engine.sentencepiece_file import models_in

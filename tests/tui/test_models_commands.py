@@ -8,12 +8,16 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine import machine_memory
 from engine.experts import PackedModel
+from engine.machine_memory import all_memory
+from engine.wire import build
 from tests.agent.running import ROOT
 from tests.conftest import GitRepo
 from tests.engine import random_checkpoints as random
@@ -21,6 +25,7 @@ from tests.engine.hosted.tiny import MISTRAL
 from tests.engine.tekken_files import write_tekken
 from tests.engine.vision.image_files import photo, saved
 from tests.tui.test_command_line import one_sentence, ostro
+from tui import fitting
 
 EXPERTS = 48
 MACHINE = {
@@ -195,10 +200,11 @@ def test_what_cannot_be_converted_is_one_sentence(
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine was measured before."""
-    import psutil
+    from engine.known_needs import known_needs
 
     (tmp_path / "ostro").mkdir()
-    told = {**MACHINE, "memory": psutil.virtual_memory().total}
+    needs = {name: asdict(each) for name, each in known_needs().items()}
+    told = {**MACHINE, "memory": all_memory(), "build": build(), "needs": needs}
     (tmp_path / "ostro" / "machine.json").write_text(json.dumps(told))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
@@ -215,6 +221,16 @@ def test_fit_says_what_runs_here_and_how(measured: None) -> None:
         assert row["verdict"] == "no" or (row["command"].startswith("ostro ") and row["decode"] > 0)
     said = ostro("models", "fit").stdout
     assert "mistral-small-4" in said and "--again measures anew" in said
+
+
+def test_fit_asks_what_the_engine_asks(measured: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a group of processes that is nearly full, and of an engine that was changed since."""
+    kept = Path(os.environ["XDG_CACHE_HOME"]) / "ostro" / "machine.json"
+    monkeypatch.setattr(machine_memory, "free_in_cgroup", lambda: 1 << 20)
+    found = fitting._known(kept)
+    assert found is not None and found[0].available == 1 << 20
+    monkeypatch.setattr(fitting, "build", lambda: "another")
+    assert fitting._known(kept) is None
 
 
 def test_fit_within_a_budget(measured: None) -> None:

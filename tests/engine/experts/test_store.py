@@ -121,6 +121,20 @@ def test_an_index_beyond_the_experts_names_none(tmp_path: Path) -> None:
         assert not store.forward(1, hidden[:0], index[:0], weight[:0]).numel()
 
 
+@pytest.mark.parametrize("numbers", [(2, 2, 5), (5, 2, 2, 2), (3, 3)])
+def test_a_token_may_name_an_expert_twice(numbers: tuple[int, ...], tmp_path: Path) -> None:
+    """Also when all of its experts are in memory, which they are from the second time on."""
+    source = RandomSource(tmp_path, layers=1)
+    hidden, _, _ = routed(source, 1)
+    index, weight = torch.tensor([numbers]), torch.arange(1.0, len(numbers) + 1)[None]
+    with ExpertStore.open(source, budget=1 << 24) as store:
+        alone = {n: store.forward(1, hidden, torch.tensor([[n]]), torch.ones(1, 1)) for n in set(numbers)}
+        expected = torch.stack([alone[n] for n in numbers]).mul(weight[0, :, None, None]).sum(dim=0)
+        for _ in range(3):
+            got = store.forward(1, hidden, index, weight)
+            assert torch.allclose(got, expected, atol=1e-5)
+
+
 class Accounted(ExpertStore):
     """Counts for itself, at every layer, what the store holds: pages really there, and the readers'
     scratch."""

@@ -41,7 +41,7 @@ class Seeing(Dictated):
 
 async def queue(model: Any) -> JobQueue:
     jobs = JobQueue(Path("log"))
-    await jobs.load(lambda *_: model, Path("model"), 1, lambda share: None)
+    await jobs.load(lambda *_, **__: model, Path("model"), 1, lambda share: None)
     return jobs
 
 
