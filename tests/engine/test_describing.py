@@ -21,6 +21,7 @@ from engine.hosting import needs_of_checkpoint
 from engine.known_configs import SMALL_4
 from engine.memory_plan import LEAST_CONTEXT
 from engine.model import CACHE_BUDGET
+from engine.opening import open_any
 from tests.engine import random_checkpoints as random
 from tests.engine.random_gguf import write_gguf
 from tests.engine.tiny_gguf import CONTEXT
