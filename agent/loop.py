@@ -41,6 +41,11 @@ async def turn(session: Session) -> AsyncIterator[AnyEvent]:
         if session.options.kind == "run":
             images = await session.pictures.take()
             messages.append(Message(role="user", content=await task_text(session), images=images))
+    if session.inbox:  # before anything that may fail, for with them left there the turn would begin again
+        for message in messages:
+            session.add(message)
+        messages.clear()
+        await _hear(session)
 
     command = session.options.verify
     if not command:
@@ -85,8 +90,7 @@ async def tool_loop(
     failed = 0
     checked = session.start_tree  # the tree when `until` was asked last
     while True:
-        while session.inbox:
-            await _hear(session)
+        await _hear(session)
         try:
             if not _answered(session):
                 async for event in _ask(session, caller.specs):
@@ -129,14 +133,15 @@ async def tool_loop(
 
 
 async def _hear(session: Session) -> None:
-    """Tells the model the next message of the user's, also where its images cannot come along now."""
-    text = session.inbox.popleft()
-    images = ()
-    try:
-        text = await with_files(session.workspace, text, session.cwd)
-        images = await session.pictures.take()
-    finally:
-        session.add(Message(role="user", content=text, images=images))
+    """Tells the model the messages of the user's, also where images cannot come along now."""
+    while session.inbox:
+        text = session.inbox.popleft()
+        images = ()
+        try:
+            text = await with_files(session.workspace, text, session.cwd)
+            images = await session.pictures.take()
+        finally:
+            session.add(Message(role="user", content=text, images=images))
 
 
 def _answered(session: Session) -> bool:

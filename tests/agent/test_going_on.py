@@ -200,6 +200,33 @@ async def left(repo: Path, given: dict[str, Any], *moves: Command) -> tuple[str,
         return session.id, end_of(await drive(session, react))
 
 
+async def test_a_turn_that_cannot_begin_does_not_begin_again_by_itself(git_repo: GitRepo):
+    """And its message is answered with the next one."""
+    engine, failed = ScriptedEngine([say("Here.")]), list[str]()
+
+    def react(event: events.AnyEvent) -> Command | None:
+        match event:
+            case events.Checkpoint(label="start"):
+                return SendMessage(text="What is it?")
+            case events.Warn(text=text) if "There is no program" in text:
+                failed.append(text)
+                session.options = session.options.model_copy(update={"verify": None})
+                return NOTHING
+            case events.Warn(text=text) if "no step 99" in text:
+                return SendMessage(text="Are you there?")
+            case events.UsageEvent():
+                return Stop()
+        return None
+
+    given = {"kind": "session", "task": None, "verify": ["no-such-program"]}
+    async with session_of(git_repo({}), engine, **given) as session:
+        end = end_of(await drive(session, react))
+
+    asked = [message.content for message in engine.requests[0].messages if message.role == "user"]
+    assert (len(failed), asked) == (1, ["What is it?", "Are you there?"])
+    assert end.outcome == "done"
+
+
 NOTHING = Undo(step=99)
 """Gets a warning and changes nothing."""
 
