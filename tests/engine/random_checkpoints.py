@@ -56,10 +56,15 @@ def small_config(**text: Any) -> dict[str, Any]:
 
 
 def build(config: Mapping[str, Any]) -> Any:
-    """The transformers model of a configuration, float32, evaluating."""
+    """The transformers model of a configuration, float32, evaluating.
+
+    A wrapped one has a head of its own, which transformers denies it where the configuration is silent.
+    """
     import transformers
 
     values = {key: value for key, value in config.items() if key not in ("model_type", "quantization_config")}
+    if "text_config" in config:
+        values.setdefault("tie_word_embeddings", False)
     made = transformers.AutoConfig.for_model(config["model_type"], **values)
     return getattr(transformers, config["architectures"][0])(made).to(torch.float32).eval()
 
