@@ -8,6 +8,7 @@ import torch
 
 from engine.hosted.build import adapt, build, layout, text_model
 from engine.hosted.cache import SNAPSHOTS
+from engine.hosted.images import vision_bytes
 from engine.hosted.precision import COMPUTED_IN, Precision, cache_dtype_of
 from engine.hosted.weights import held_bytes
 from engine.memory_plan import Needs, activations_a_token
@@ -46,6 +47,7 @@ def needs_of(
         context=text.max_position_embeddings,
         experts=experts,
         least_experts=least_experts,
+        vision=vision_bytes(model.config) if hasattr(model.model, "vision_tower") else 0,
     )
 
 
