@@ -66,9 +66,9 @@ class Engine:
         """Connect to this user's engine process for a model, or start one, and wait until it is loaded.
 
         `ref` is a catalogue name, the path of a GGUF file, or a model's folder. `memory` is what the model
-        may take, in bytes (None: what is free, less a reserve); one of another budget is another process. It
-        stays for `keep_alive` seconds after its last client. Raises ModelNotFound, BadModelFile,
-        UnsupportedModel or EngineError.
+        may take, in bytes (None: what is free, less a reserve); one of another budget is another process, and
+        leaves first where nobody uses it. The process stays for `keep_alive` seconds after its last client.
+        Raises ModelNotFound, BadModelFile, UnsupportedModel or EngineError.
         """
         tell = on_progress or (lambda stage, share: None)
         model = catalogue.resolve(ref)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
+
+import psutil
+from pydantic import ValidationError
 
 from engine import locations, wire
 from engine.errors import EngineError
@@ -22,6 +26,9 @@ START_SECONDS = 60.0
 HELLO_SECONDS = 20.0
 RETRY_SECONDS = 0.03
 RESTART_SECONDS = 0.5
+LEAVE_SECONDS = 5.0
+"""For an engine that nobody uses to give its memory back."""
+NOTICED_SECONDS = 0.2
 ROOT = Path(__file__).resolve().parent.parent
 # With -I neither the working directory nor PYTHONPATH is on the path, so a source checkout names itself.
 BOOT = (
@@ -58,6 +65,8 @@ async def reach(model: Path, keep_alive: float, memory: int | None = None) -> Li
         link = await _greet(meeting, keep_alive)
         if link is not None:
             return link
+        if start is None:
+            await _free_other_budgets(model, memory)
         if start is None or start.lost_race():
             command = host_command(model, meeting, keep_alive)
             start = _Start(command if memory is None else [*command, "--memory", str(memory)], meeting)
@@ -145,6 +154,47 @@ async def _greet(meeting: Meeting, keep_alive: float) -> Link | None:
     finally:
         if not kept:
             writer.close()
+
+
+async def _free_other_budgets(model: Path, memory: int | None) -> None:
+    """Let engines of this model that were told another budget go with their last client: now, where nobody
+    uses them. Two of them together would take more than either was told."""
+    for budget, socket in locations.budgets_met(model).items():
+        if budget == memory:
+            continue
+        with contextlib.suppress(OSError, EngineError, ValidationError, TimeoutError):
+            await _let_go(socket)
+
+
+async def _let_go(socket: Path) -> None:
+    reader, writer = await asyncio.open_unix_connection(str(socket))
+    try:
+        async with asyncio.timeout(LEAVE_SECONDS):
+            hello = Hello(protocol=wire.PROTOCOL, build=wire.build(), pid=os.getpid())
+            writer.write(wire.encode(hello.model_dump()))
+            frame = await wire.read_frame(reader)
+            if frame is None:
+                return
+            pid = Hello.model_validate(frame).pid
+            writer.write(wire.encode({"type": "shutdown"}))
+            writer.write_eof()
+            while await wire.read_frame(reader) is not None:
+                pass
+            # It has heard us. One that has other clients keeps its socket.
+            await asyncio.sleep(NOTICED_SECONDS)
+            for _ in range(int(LEAVE_SECONDS / RETRY_SECONDS)):
+                if socket.exists() or not _runs(pid):
+                    return
+                await asyncio.sleep(RETRY_SECONDS)
+    finally:
+        writer.close()
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 async def _dismiss(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -15,6 +16,8 @@ from engine.errors import EngineError, ModelNotFound
 
 MAX_SOCKET_PATH = 100
 """Bytes; Linux allows 108 with the final zero, macOS 104."""
+LONGEST_NAME = 32
+"""A model's key, and a budget."""
 _APP = "ostro"
 
 
@@ -30,10 +33,8 @@ class Meeting:
     """What the process said on stderr since it started (a crash of native code, say)."""
 
 
-def model_key(model: Path, memory: int | None = None) -> str:
-    """Sixteen hex digits that stand for this very file or folder, within this budget of memory.
-
-    One that changed is another model, and what was told another budget is another engine.
+def model_key(model: Path) -> str:
+    """Sixteen hex digits that stand for this very file or folder; one that changed is another model.
 
     Raises ModelNotFound.
     """
@@ -43,18 +44,30 @@ def model_key(model: Path, memory: int | None = None) -> str:
     except OSError:
         raise ModelNotFound(f"There is no model file at {model}.") from None
     identity = f"{real}\0{status.st_size}\0{status.st_mtime_ns}"
-    if memory is not None:
-        identity += f"\0{memory}"
     return hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def meeting(model: Path, memory: int | None = None) -> Meeting:
-    """Where the engine of this model and budget is met. Makes the folders.
+    """Where the engine of this model and budget is met: what was told another budget is another engine.
+    Makes the folders.
 
     Raises ModelNotFound or EngineError.
     """
-    key = model_key(model, memory)
-    return beside(runtime_folder() / f"{key}.sock")
+    key = model_key(model)
+    return beside(runtime_folder() / f"{key if memory is None else f'{key}-{memory:x}'}.sock")
+
+
+def budgets_met(model: Path) -> dict[int | None, Path]:
+    """The sockets of this model's engines, whatever their budgets; those of hosts that were killed as well.
+
+    Raises ModelNotFound or EngineError.
+    """
+    found: dict[int | None, Path] = {}
+    for socket in sorted(runtime_folder().glob(f"{model_key(model)}*.sock")):
+        _, named, budget = socket.stem.partition("-")
+        with contextlib.suppress(ValueError):
+            found[int(budget, 16) if named else None] = socket
+    return found
 
 
 def beside(socket: Path) -> Meeting:
@@ -79,7 +92,7 @@ def runtime_folder() -> Path:
         Path(tempfile.gettempdir()) / f"{_APP}-{os.getuid()}",
     ]
     for folder in candidates:
-        if len(os.fsencode(folder / f"{'0' * 16}.sock")) > MAX_SOCKET_PATH:
+        if len(os.fsencode(folder / f"{'0' * LONGEST_NAME}.sock")) > MAX_SOCKET_PATH:
             continue
         if (usable := private_folder(folder)) is not None:
             return usable

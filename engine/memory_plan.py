@@ -1,7 +1,7 @@
 """How the memory that a model may take is divided: weights, activations, the context's cache, experts.
 
-Weights and activations take what they take. Of the rest the cache gets what a context of the model's full
-length needs, as long as all experts fit beside it; where they do not, it gets a quarter at most, and the
+Weights, activations and images take what they take. Of the rest the cache gets what a context of the model's
+full length needs, as long as all experts fit beside it; where they do not, it gets a quarter at most, and the
 experts, whose share decides how much is read from disk for each token, what is left.
 """
 
@@ -49,6 +49,8 @@ class Needs:
     """All routed experts, as they are kept in memory; 0 in a dense model."""
     least_experts: int = 0
     """With fewer bytes no layer could be computed."""
+    vision: int = 0
+    """Of images: one on its way through the tower, and what is kept of them."""
 
     def cache(self, tokens: int) -> int:
         """Of a sequence of so many tokens."""
@@ -66,6 +68,11 @@ class Needs:
             return CHUNK
         held = min(ACTIVATION_BYTES // max(1, self.activations_a_token), MOST_CHUNK)
         return max(CHUNK, held // CHUNK * CHUNK)
+
+    @property
+    def fixed(self) -> int:
+        """What neither the cache nor experts can have."""
+        return self.weights + self.activations + self.vision
 
     @property
     def activations(self) -> int:
@@ -97,7 +104,7 @@ def divide(memory: int, needs: Needs) -> Plan:
             f"This model needs {(memory + missing) / 1e6:,.0f} MB of memory, and may take "
             f"{max(memory, 0) / 1e6:,.0f} MB; name more with --memory, or end other programs."
         )
-    rest = memory - needs.weights - needs.activations
+    rest = memory - needs.fixed
     wanted = max(rest - needs.experts, int(rest * CACHE_SHARE), needs.least_cache)
     cache = min(needs.cache(needs.context), wanted, rest - needs.least_experts)
     return Plan(cache, min(needs.experts, rest - cache), needs.chunk)
@@ -109,7 +116,7 @@ def divide_beside(device: int, memory: int, needs: Needs) -> Plan:
 
     Raises EngineError where either is too little.
     """
-    rest = device - needs.weights - needs.activations
+    rest = device - needs.fixed
     for missing, whose in (
         (needs.least_cache - rest, "the GPU's memory"),
         (needs.least_experts - memory, "memory for its experts"),
@@ -124,7 +131,7 @@ def divide_beside(device: int, memory: int, needs: Needs) -> Plan:
 
 def shortfall(memory: int, needs: Needs) -> int:
     """Bytes that are missing for the model to work at all; zero or less where none are."""
-    return needs.weights + needs.activations + needs.least_experts + needs.least_cache - memory
+    return needs.fixed + needs.least_experts + needs.least_cache - memory
 
 
 def activations_a_token(hidden: int, heads: int, head: int, inner: int) -> int:

@@ -18,7 +18,7 @@ from agent.config import load, settings_file
 from agent.ending import EnvironmentProblem
 from engine.catalogue import CATALOGUE, DEFAULT_MODEL, installed, resolve
 from engine.errors import EngineError
-from engine.locations import meeting
+from engine.locations import budgets_met
 from sandbox import Sandbox, SandboxError
 from sandbox.repository import find_repository
 from tui.printer import one_line
@@ -130,19 +130,28 @@ def _model() -> Finding:
 
 
 def _engines() -> list[Finding]:
-    """One finding for each model that is here: whether an engine process has it loaded."""
+    """For each model that is here: whether an engine process has it loaded, and within which budget."""
     findings = []
     for name in CATALOGUE:
         if not installed(name):
             continue
         try:
-            running = _answers(meeting(resolve(name)).socket)
+            met = budgets_met(resolve(name))
         except EngineError as problem:
             findings.append(Finding("engine process", False, str(problem), broken=True))
             continue
-        state = "has it loaded" if running else "not running (it starts when it is needed)"
-        findings.append(Finding("engine process", running, f"{name}: {state}", needed=False))
+        running = [budget for budget, path in met.items() if _answers(path)]
+        states = [_loaded_within(budget) for budget in running] or [
+            "not running (it starts when it is needed)"
+        ]
+        findings += [
+            Finding("engine process", bool(running), f"{name}: {state}", needed=False) for state in states
+        ]
     return findings
+
+
+def _loaded_within(budget: int | None) -> str:
+    return "has it loaded" if budget is None else f"has it loaded, within {budget / 1e9:,.1f} GB"
 
 
 def _answers(path: Path) -> bool:

@@ -14,7 +14,7 @@ from engine.errors import BadModelFile
 from engine.hosted.cache import Attended, Layout, Recurrent
 from engine.hosted.experts import Experts, is_experts, is_router, route_in_float32, take_over
 from engine.hosted.families import hosted
-from engine.hosted.images import attend_within_images
+from engine.hosted.images import look_in_parts
 from engine.hosted.latent import LatentAttention, SoftmaxScale, stated
 from engine.hosted.steps import Look
 
@@ -66,7 +66,7 @@ def adapt(model: Any, experts: Experts | None, softmax_scale: SoftmaxScale, wher
     decoder = text_model(model)
     decoder.config._attn_implementation = ATTENTION
     if hasattr(model.model, "vision_tower"):
-        attend_within_images(model.model.vision_tower)
+        look_in_parts(model.model.vision_tower)
     scale = stated(decoder.config, softmax_scale)
     latent = False
     for n, layer in enumerate(decoder.layers):

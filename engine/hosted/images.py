@@ -6,6 +6,7 @@ Pixels are looked at when a place comes up that the cache does not hold, and not
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,11 +15,19 @@ from torch import Tensor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from engine.errors import EngineError, UnsupportedModel
-from engine.hosted.attention import attend
+from engine.hosted.attention import SCORE_BYTES, attend
+from engine.vision.album import BUDGET
 from engine.vision.places import place_of
 
-KEPT_BYTES = 256 << 20
-"""Of embeddings, of the images last used."""
+FLOAT = 4
+"""Bytes of a number."""
+KEPT_IMAGES = 4
+"""Embeddings are kept of the images last used: as many bytes as those of so many of the largest take."""
+PATCHES_AT_ONCE = 1024
+"""Patches that go through the tower's feed-forward together."""
+COPIES, INNER_COPIES = 10, 3
+"""That exist at once in a layer of the tower: of the hidden states of all patches (what goes on, what is
+normed, queries, keys and values, turned and not, attended), and of what is within its feed-forward."""
 ATTENTION = "ostro_image"
 
 
@@ -31,8 +40,9 @@ class Picture(Protocol):
 class Images:
     """The pictures of the prompts at hand, and the embeddings of those that were looked at last."""
 
-    def __init__(self, embed: Callable[[Tensor, Callable[[], None]], Tensor], budget: int = KEPT_BYTES):
-        """`embed` makes [places, hidden] of pixel values; it is given a check that may raise."""
+    def __init__(self, embed: Callable[[Tensor, Callable[[], None]], Tensor], budget: int):
+        """`embed` makes [places, hidden] of pixel values; it is given a check that may raise. `budget` is
+        in bytes, of embeddings; those of one image are kept whatever they take."""
         self._embed, self._budget = embed, budget
         self._shown: dict[int, Picture] = {}
         self._kept: dict[int, Tensor] = {}
@@ -67,6 +77,28 @@ class Images:
         return found
 
 
+def kept_bytes(config: Any) -> int:
+    """Of embeddings, by a transformers configuration that has a tower."""
+    tower = config.vision_config
+    places = _squared(tower.image_size, tower.patch_size * config.spatial_merge_size)
+    return KEPT_IMAGES * places * config.text_config.hidden_size * FLOAT
+
+
+def vision_bytes(config: Any) -> int:
+    """What seeing takes besides the tower's weights: the largest image on its way through it, embeddings,
+    and the files of the images of a conversation. Estimated from above."""
+    tower = config.vision_config
+    patches = _squared(tower.image_size, tower.patch_size)
+    inner = INNER_COPIES * min(patches, PATCHES_AT_ONCE) * tower.intermediate_size
+    on_its_way = FLOAT * (COPIES * patches * tower.hidden_size + inner) + SCORE_BYTES
+    return on_its_way + kept_bytes(config) + BUDGET
+
+
+def _squared(pixels: int, side: int) -> int:
+    """Squares of that side that the largest image has."""
+    return (-(-pixels // side)) ** 2
+
+
 def embed_image(model: Any, pixels: Tensor, check: Callable[[], None]) -> Tensor:
     """The embeddings [places, hidden] that a Mistral3 model puts in the place of one image's tokens.
 
@@ -94,11 +126,22 @@ def embed_image(model: Any, pixels: Tensor, check: Callable[[], None]) -> Tensor
     return projector(x[0], [tuple(pixels.shape[1:])])
 
 
-def attend_within_images(tower: Any) -> None:
-    """Let the tower attend in blocks, too."""
+def look_in_parts(tower: Any) -> None:
+    """Let the tower attend in blocks, too, and its feed-forward take some of the patches at a time."""
     for module in tower.modules():
         if hasattr(module, "config"):
             module.config._attn_implementation = ATTENTION
+    for layer in tower.transformer.layers:
+        layer.feed_forward.forward = partial(_in_slices, layer.feed_forward.forward)
+
+
+def _in_slices(forward: Callable[[Tensor], Tensor], patches: Tensor) -> Tensor:
+    """[1, patches, hidden] to the same."""
+    out = torch.empty_like(patches)
+    for start in range(0, patches.shape[1], PATCHES_AT_ONCE):
+        part = slice(start, start + PATCHES_AT_ONCE)
+        out[:, part] = forward(patches[:, part])
+    return out
 
 
 def _attend(

@@ -13,7 +13,7 @@ from engine.errors import BadModelFile, EngineError, UnsupportedModel
 from engine.hosted.build import adapt, build, layout, text_model
 from engine.hosted.cache import HostedCache, State
 from engine.hosted.experts import Experts
-from engine.hosted.images import Images, Picture, embed_image
+from engine.hosted.images import Images, Picture, embed_image, kept_bytes
 from engine.hosted.latent import SoftmaxScale
 from engine.hosted.precision import COMPUTED_IN, Precision, cache_dtype_of
 from engine.hosted.steps import BranchStep, PrefillStep, Step, Tails, stacked
@@ -44,7 +44,8 @@ class HostedModel:
         self._model, self._layout, self._device, self._where = model, cache_layout, device, where
         self._decoder = text_model(model)
         self._head = model.lm_head
-        self._images = Images(lambda pixels, check: embed_image(model.model, pixels.to(device), check))
+        kept = kept_bytes(model.config) if self.sees else 0
+        self._images = Images(lambda pixels, check: embed_image(model.model, pixels.to(device), check), kept)
         self.hidden: int = self._decoder.config.hidden_size
         self.vocabulary: int = self._decoder.config.vocab_size
         self.context: int = self._decoder.config.max_position_embeddings

@@ -10,6 +10,7 @@ import torch
 from engine.errors import BadModelFile
 from engine.hosted.build import adapt, build, layout, text_model
 from engine.hosted.cache import SNAPSHOTS
+from engine.hosted.images import vision_bytes
 from engine.hosted.precision import COMPUTED_IN, Precision, cache_dtype_of
 from engine.hosted.weights import held_bytes, is_tied
 from engine.memory_plan import Needs, activations_a_token
@@ -55,6 +56,7 @@ def needs_of(
         context=context,
         experts=experts,
         least_experts=least_experts,
+        vision=vision_bytes(model.config) if hasattr(model.model, "vision_tower") else 0,
     )
 
 

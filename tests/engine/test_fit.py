@@ -33,7 +33,7 @@ def test_a_part_of_the_experts_elsewhere() -> None:
     experts, cache = found.resident * SMALL.needs.experts, found.context * 23_040
     rest = experts + cache
     assert 100_000 < found.context < 262_144 and cache == pytest.approx(rest / 4, rel=0.01)
-    fixed = SMALL.needs.weights + SMALL.needs.activations
+    fixed = SMALL.needs.fixed
     assert SMALL.needs.activations <= ACTIVATION_BYTES
     # The context is told in whole steps.
     assert 0 <= less_reserve(LAPTOP.available) - rest - fixed < CACHE_STEP * 23_040

@@ -144,6 +144,21 @@ async def test_a_host_of_another_version_is_replaced(scripted: ModelFile, monkey
         assert running_hosts() == 1
 
 
+async def test_an_idle_engine_of_another_budget_leaves_first(scripted: ModelFile):
+    model = scripted()
+    async with asyncio.timeout(30):
+        idle = await Engine.open(model, memory=1 << 30, keep_alive=60)
+        await idle.close()
+        assert set(locations.budgets_met(Path(model))) == {1 << 30}
+        async with await Engine.open(model, memory=2 << 30, keep_alive=60) as busy:
+            assert running_hosts() == 1
+            assert set(locations.budgets_met(Path(model))) == {2 << 30}
+            async with await Engine.open(model, keep_alive=0):
+                assert (await busy.status())["memory"] == 2 << 30
+                assert set(locations.budgets_met(Path(model))) == {2 << 30, None}
+        await all_left()  # the busy one was asked to go with its last client
+
+
 async def test_a_killed_hosts_socket_is_taken_over(scripted: ModelFile):
     model = scripted()
     async with asyncio.timeout(20):

@@ -46,7 +46,7 @@ def least_of(folder: Path, patch: pytest.MonkeyPatch) -> int:
     with patch.context() as gpu:
         with_a_gpu(gpu, MEMORY)
         needs = hosting_of(open_any(folder)).needs
-    return needs.weights + needs.activations + needs.cache(needs.context)
+    return needs.fixed + needs.cache(needs.context)
 
 
 def test_what_is_shown_is_what_is_loaded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,6 +89,21 @@ def test_one_socket_a_file(tmp_path: Path):
     assert locations.meeting(model).socket != first.socket
 
 
+def test_every_budget_of_a_model_is_found(monkeypatch: pytest.MonkeyPatch, short: Path):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    model, other = short / "a.gguf", short / "b.gguf"
+    for file in (model, other):
+        file.write_text(file.name)
+        for memory in (None, 1 << 30, 900 * 10**12):
+            place = locations.meeting(file, memory)
+            place.socket.touch()
+            assert len(place.socket.stem) <= locations.LONGEST_NAME
+    met = locations.budgets_met(model)
+    assert met == {
+        memory: locations.meeting(model, memory).socket for memory in (None, 1 << 30, 900 * 10**12)
+    }
+
+
 def test_no_model(tmp_path: Path):
     with pytest.raises(ModelNotFound, match=r"no model file at .*none\.gguf"):
         locations.meeting(tmp_path / "none.gguf")

@@ -78,6 +78,7 @@ def test_where_not_all_fits_a_quarter_is_the_cache() -> None:
         context=st.integers(1, 1 << 20),
         experts=st.sampled_from([0, 10**9, 10**11]),
         least_experts=st.just(0),
+        vision=st.sampled_from([0, 10**9]),
     ),
 )
 def test_never_more_than_there_is_and_always_enough_to_work(memory: int, needs: Needs) -> None:
@@ -87,7 +88,7 @@ def test_never_more_than_there_is_and_always_enough_to_work(memory: int, needs: 
             divide(memory, needs)
         return
     plan = divide(memory, needs)
-    taken = needs.weights + needs.activations + plan.cache + plan.experts
+    taken = needs.weights + needs.activations + needs.vision + plan.cache + plan.experts
     assert taken <= memory
     assert needs.context_in(plan.cache) >= min(needs.context, LEAST_CONTEXT)
     assert needs.least_experts <= plan.experts <= needs.experts

@@ -10,10 +10,13 @@ import pytest
 import torch
 
 from engine.errors import EngineError, UnsupportedModel
-from engine.hosted.images import Images
+from engine.hosted import images, needs_of
+from engine.hosted.images import KEPT_IMAGES, Images, kept_bytes
+from engine.known_configs import SMALL_4
 from engine.prefix_cache import common_prefix
+from engine.vision.album import BUDGET
 from engine.vision.places import PLACES, place, place_of
-from tests.engine.hosted.tiny import HIDDEN, IMAGE_TOKEN, load, tokens
+from tests.engine.hosted.tiny import CONFIGS, HIDDEN, IMAGE_TOKEN, load, tokens
 
 Reference = Callable[..., Any]
 SIDE = 8
@@ -139,6 +142,36 @@ def test_embeddings_are_let_go_of_and_made_again():
         row = kept.rows([place(number, 2)], lambda: None)
         assert torch.equal(row, shown[number].pixels[0, 2, :1].expand(1, HIDDEN))
     assert [shown[n].looks for n in range(4)] == [1, 2, 1, 1], "1 was the one not used for longest"
+
+
+def test_the_tower_takes_some_patches_at_a_time(reference: Reference, monkeypatch: pytest.MonkeyPatch):
+    model, shown = load("mistral3", reference("mistral3")), Painted(3, 5, seed=0)
+    model.see({0: shown})
+    whole = model.prefill(places(0, 15), model.new_cache())
+    sizes: list[int] = []
+    for layer in model._model.model.vision_tower.transformer.layers:
+        layer.feed_forward.gate_proj.register_forward_pre_hook(lambda _, told: sizes.append(told[0].shape[1]))
+    monkeypatch.setattr(images, "PATCHES_AT_ONCE", 25)
+    other = Painted(3, 5, seed=0)
+    model.see({1: other})
+    parts = model.prefill(places(1, 15), model.new_cache())
+    assert sizes == [25, 25, 10] * len(model._model.model.vision_tower.transformer.layers)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-4)
+
+
+def test_a_model_that_sees_has_memory_for_it(reference: Reference):
+    """Small 4's largest image has 12,100 patches, which become 3,025 places."""
+    small = needs_of(SMALL_4, "Small 4", precision="int8")
+    one = 3025 * 4096 * 4
+    on_its_way = small.vision - KEPT_IMAGES * one - BUDGET
+    assert 520e6 < on_its_way < 600e6  # 520 MB were seen
+    assert needs_of(SMALL_4["text_config"], "Small 4", precision="int8").vision == 0
+    seeing = load("mistral3", reference("mistral3"))
+    assert (
+        seeing._images._budget
+        == kept_bytes(seeing._model.config)
+        < needs_of(CONFIGS["mistral3"], "tiny", precision="float32").vision
+    )
 
 
 def test_a_token_beyond_the_vocabulary_is_one_sentence(reference: Reference):
