@@ -49,6 +49,8 @@ class Timeline:
     """The last recorded state of the files."""
     undone: list[Point] = field(default_factory=list)
     """What a redo brings back, the next last."""
+    overwritten: list[tuple[str, Point]] = field(default_factory=list)
+    """What a redo went over that is no checkpoint, the user's edits in it, behind the tree that it led to."""
     pending: Move | None = None
     """A move that was begun and not finished: files may be in either state."""
     cancels: bool = False
@@ -92,6 +94,7 @@ class Timeline:
         if move and self.at and move.saved not in (tree, self.at.tree):
             self._add(move.saved, f"before an unfinished {move.kind}")
         self.undone.clear()
+        self.overwritten.clear()
         return self._add(tree, label)
 
     def _add(self, tree: str, label: str) -> Point:
@@ -133,18 +136,25 @@ class Timeline:
         self.pending = None
         if move.kind == "redo":
             del self.undone[-1:]
+            if move.saved != self.points[move.back].tree:
+                self.overwritten.append((move.to.tree, self._saved_by(move)))
         elif not self.cancels:
             self._keep(move)
+        if self.overwritten and self.overwritten[-1][1].tree == move.to.tree:
+            self.overwritten.pop()
         self.at, self.unfinished = move.to, self.half_done.get(move.to.tree, "")
         self.untold.append(move)
 
     def _keep(self, move: Move) -> None:
-        self.undone.append(Point(move.back, move.saved, self.points[move.back].label))
+        self.undone.append(self._saved_by(move))
+
+    def _saved_by(self, move: Move) -> Point:
+        return Point(move.back, move.saved, self.points[move.back].label)
 
     def undo_target(self, step: int | None) -> Point:
-        """Where an undo leads: to `step`, else one back, else to where an unfinished one was going.
+        """Where an undo leads: to `step`, else over an unfinished redo, or where an unfinished undo was going.
 
-        Raises WrongUsage.
+        Else to what the redo that led here went over, else one checkpoint back. Raises WrongUsage.
         """
         if self.at is None:
             raise WrongUsage("This session recorded no checkpoint, so there is nothing to undo.")
@@ -154,8 +164,10 @@ class Timeline:
                 raise WrongUsage(f"There is no step {step}; the checkpoints of this session are 0 to {last}.")
             return self.points[step]
         if self.pending:
-            return self.pending.to if self.pending.kind == "undo" else self.at
+            return self.pending.to if self.pending.kind == "undo" else self._saved_by(self.pending)
         before = self.points[self.at.step].before
+        if self.overwritten and (before is None or self.overwritten[-1][0] == self.at.tree):
+            return self.overwritten[-1][1]
         if len(self.points) == 1:
             raise WrongUsage(
                 "This session changed no file, so there is nothing to undo. "
@@ -171,8 +183,7 @@ class Timeline:
     def redo_target(self) -> Point:
         """Raises WrongUsage where nothing was undone since the last change."""
         if self.pending and self.pending.kind == "undo":
-            back = self.pending.back
-            return Point(back, self.pending.saved, self.points[back].label)
+            return self._saved_by(self.pending)
         if not self.undone:
             raise WrongUsage("There is nothing to redo: nothing was undone since the last checkpoint.")
         return self.undone[-1]

@@ -256,6 +256,47 @@ async def test_an_undo_that_fails_in_a_session_loses_nothing(
     assert picture(repo) == before
 
 
+async def test_what_a_redo_goes_over_comes_back(git_repo: GitRepo):
+    repo = git_repo({"README": "hello\n"})
+    ran, seen = await worked(repo)
+    await back(ran.session)
+    await back(ran.session)
+    (repo / "a.txt").write_text("mine\n")
+    edited = picture(repo)
+    await forth(ran.session, force=True)
+    await forth(ran.session)
+    assert picture(repo) == seen[3]
+
+    for _ in range(2):  # and once more after a redo of the way back
+        await back(ran.session)
+        assert picture(repo) == seen[2]
+        await back(ran.session)
+        assert picture(repo) == edited, "with the user's edit"
+        await forth(ran.session)
+        await forth(ran.session)
+        assert picture(repo) == seen[3]
+    await back(ran.session, 0)
+    await back(ran.session)
+    assert picture(repo) == edited, "where no checkpoint is left to go back to"
+    await back(ran.session)
+    assert picture(repo) == seen[0]
+
+
+async def test_a_redo_that_was_killed_goes_back_to_the_users_edits(git_repo: GitRepo):
+    repo = git_repo({"README": "hello\n"})
+    ran, _ = await worked(repo)
+    await back(ran.session)
+    (repo / "a.txt").write_text("mine\n")
+    edited = picture(repo)
+    await forth(ran.session, force=True)
+    path = find(ran.session)
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+
+    await back(ran.session)
+
+    assert picture(repo) == edited
+
+
 async def test_in_a_session(git_repo: GitRepo):
     repo = git_repo({"README": "hello\n"})
     engine = ScriptedEngine([STEPS[0], say("Written."), say("I know.")])
