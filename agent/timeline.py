@@ -152,7 +152,7 @@ class Timeline:
         return Point(move.back, move.saved, self.points[move.back].label)
 
     def undo_target(self, step: int | None) -> Point:
-        """Where an undo leads: to `step`, else over an unfinished redo, or where an unfinished undo was to go.
+        """Where an undo leads: to `step`, else to the other side of a move that is not finished.
 
         Else to what the redo that led here went over, else one checkpoint back. Raises WrongUsage.
         """
