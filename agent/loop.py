@@ -21,6 +21,7 @@ from agent.mentions import with_files
 from agent.prompts import prompt
 from agent.resume import open_calls
 from agent.session import Session
+from agent.spelled_call import spelled_call
 from agent.verify import require_program
 from engine.errors import EngineDied, ImageMissing
 from engine.request import Effort, Message, TextDelta, ThinkingDelta, ToolCallDelta, ToolSpec, Usage
@@ -118,6 +119,9 @@ async def tool_loop(
                 continue
         elif session.inbox or not _answered(session):
             continue
+        elif refusal := _no_answer(session, caller.specs):
+            session.add(refusal)
+            continue
 
         if until is None:
             return
@@ -155,6 +159,19 @@ def _says_it_again(session: Session) -> bool:
     if len(said) < 2 or not _answered(session):
         return False
     return said[-1].content == said[-2].content and not said[-2].tool_calls
+
+
+def _no_answer(session: Session, tools: Sequence[ToolSpec]) -> Message | None:
+    """What to say to an answer that only spells a call; said once, for it may be what was asked for."""
+    name = spelled_call(session.history[-1].content)
+    if name is None:
+        return None
+    known = ", ".join(tool.name for tool in tools)
+    refusal = Message(role="user", content=prompt("spelled_call", tool=name, known=known))
+    if len(session.history) > 1 and session.history[-2] == refusal:
+        return None
+    session.signals = replace(session.signals, malformed=session.signals.malformed + 1)
+    return refusal
 
 
 def _unverified(until: Until | None) -> bool | None:

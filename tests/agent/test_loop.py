@@ -75,6 +75,20 @@ async def test_an_unknown_tool_is_told_the_known_ones(git_repo: GitRepo):
     assert "no tool named cat" in ran.told[3].content and "read, " in ran.told[3].content
 
 
+SPELLED = say('```json\n{"name": "shopping cart", "arguments": {}}\n```')
+
+
+async def test_an_answer_that_only_spells_a_call_ends_no_task(git_repo: GitRepo):
+    ran = await run(git_repo(BROKEN), [SPELLED, CORRECT, say("It adds now.")])
+    assert "no such tool" in ran.told[3].content and "edit" in ran.told[3].content
+    assert ran.end.changed_files == ["sums.py"]
+
+
+async def test_an_answer_that_spells_a_call_twice_is_one(git_repo: GitRepo):
+    ran = await run(git_repo(BROKEN), [SPELLED, SPELLED])
+    assert (ran.end.outcome, ran.end.steps) == ("done", 2)
+
+
 async def test_wrong_arguments_are_named(git_repo: GitRepo):
     ran = await run(git_repo(BROKEN), [call("read", file="sums.py"), say("Sorry.")])
 
