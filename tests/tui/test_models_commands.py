@@ -188,7 +188,7 @@ def test_what_cannot_be_converted_is_one_sentence(
         ((str(dense),), 3, "has no routed experts"),
         ((str(tiny_model),), 3, "architecture 'qwen2'"),
         ((str(folder), str(packed)), 3, "exists already"),
-        ((str(folder), "--bits", "3"), 2, "invalid choice"),
+        ((str(folder), "--bits", "3"), 2, "is not 4, 8 or 16"),
         ((str(folder), ""), 2, "name of the folder is empty"),
         ((), 2, "REF"),
     ):
