@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pytest
 
 from agent import session
-from agent.events import Model
+from agent.events import AnyEvent, Model
 from agent.time_limit import TimeLimit
 from tests.agent.running import run
 from tests.conftest import GitRepo
@@ -108,12 +108,12 @@ async def test_a_run_counts_all_but_the_loading(git_repo: GitRepo, monkeypatch: 
 
     emit = session.Session.emit
 
-    def heard(at: session.Session, event: object) -> None:
+    def heard(at: session.Session, event: AnyEvent) -> None:
         if isinstance(event, Model):
             seen.append(event.state)
-        elif getattr(event, "type", "") in ("start", "tool_call"):
-            seen.append(event.type)  # type: ignore[attr-defined]
-        emit(at, event)  # type: ignore[arg-type]
+        elif event.type in ("start", "tool_call"):
+            seen.append(event.type)
+        emit(at, event)
 
     monkeypatch.setattr(session, "TimeLimit", Watched)
     monkeypatch.setattr(session.Session, "emit", heard)

@@ -17,50 +17,14 @@ from agent.journal import Journal, find, repository_lock
 from agent.opening import open_session
 from agent.options import RunOptions
 from agent.timeline import Timeline
-from agent.undo import Moved, opened, redo, undo
+from agent.undo import opened, undo
 from sandbox import SandboxError, Workspace
-from tests.agent.running import Ran, run
-from tests.chaos import Picture, picture, repository_state
+from tests.agent.running import run
+from tests.agent.undoing import STEPS, back, forth, worked
+from tests.chaos import picture, repository_state
 from tests.conftest import GitRepo
-from tests.scripted_engine import Answer, ScriptedEngine, call, say
+from tests.scripted_engine import ScriptedEngine, call, say
 from tui.command_line import main
-
-STEPS = [
-    call("write", path="a.txt", content="one\n"),
-    call("shell", command="mkdir -p empty && echo two > b.txt && chmod 600 b.txt && rm README"),
-    call("write", path="a.txt", content="three\n"),
-    say("Done."),
-]
-
-
-async def worked(repo: Path, answers: list[Answer] | None = None) -> tuple[Ran, list[Picture]]:
-    """A session over the repository, and how the tree looked at each checkpoint."""
-    engine = Watching(repo, answers or STEPS)
-    ran = await run(repo, engine=engine)
-    return ran, [*engine.seen, picture(repo)][: len(ran.of(Checkpoint))]
-
-
-class Watching(ScriptedEngine):
-    """Takes a picture of the repository at each request: after each step's checkpoint, that is."""
-
-    def __init__(self, repo: Path, answers: list[Answer]) -> None:
-        super().__init__(answers)
-        self._repo = repo
-        self.seen: list[Picture] = []
-
-    def chat(self, request):
-        self.seen.append(picture(self._repo))
-        return super().chat(request)
-
-
-async def back(session: str | None = None, step: int | None = None, *, force: bool = False) -> Moved:
-    async with opened(session) as (workspace, journal, timeline):
-        return await undo(workspace, journal, timeline, step=step, force=force)
-
-
-async def forth(session: str | None = None, *, force: bool = False) -> Moved:
-    async with opened(session) as (workspace, journal, timeline):
-        return await redo(workspace, journal, timeline, force=force)
 
 
 async def test_step_by_step_back_and_forth(git_repo: GitRepo):
@@ -139,26 +103,6 @@ async def test_an_edit_saved_while_it_runs_is_kept(
     assert picture(repo) == seen[2]
     await forth(ran.session)
     assert picture(repo) == before
-
-
-async def test_a_redo_stops_before_them_too(git_repo: GitRepo):
-    repo = git_repo({"README": "hello\n"})
-    ran, _ = await worked(repo)
-    await back(ran.session)
-    (repo / "new.txt").write_text("mine\n")
-    with pytest.raises(Unsolved, match=r"new\.txt"):
-        await forth(ran.session)
-    assert (repo / "new.txt").read_text() == "mine\n"
-
-
-async def test_new_work_ends_what_could_be_redone(git_repo: GitRepo):
-    repo = git_repo({"README": "hello\n"})
-    ran, _ = await worked(repo)
-    await back(ran.session, 1)
-    await run(repo, [call("write", path="c.txt", content="c\n"), say("Done.")], resume=ran.session)
-    with pytest.raises(WrongUsage, match="nothing to redo"):
-        await forth(ran.session)
-    assert (await back(ran.session)).move.to.step == 1, "what was undone is no step on the way"
 
 
 async def test_a_resumed_session_tells_the_model(git_repo: GitRepo):
@@ -254,47 +198,6 @@ async def test_an_undo_that_fails_in_a_session_loses_nothing(
         assert timeline == Timeline.read(journal.records())
     await back(ran.session)
     assert picture(repo) == before
-
-
-async def test_what_a_redo_goes_over_comes_back(git_repo: GitRepo):
-    repo = git_repo({"README": "hello\n"})
-    ran, seen = await worked(repo)
-    await back(ran.session)
-    await back(ran.session)
-    (repo / "a.txt").write_text("mine\n")
-    edited = picture(repo)
-    await forth(ran.session, force=True)
-    await forth(ran.session)
-    assert picture(repo) == seen[3]
-
-    for _ in range(2):  # and once more after a redo of the way back
-        await back(ran.session)
-        assert picture(repo) == seen[2]
-        await back(ran.session)
-        assert picture(repo) == edited, "with the user's edit"
-        await forth(ran.session)
-        await forth(ran.session)
-        assert picture(repo) == seen[3]
-    await back(ran.session, 0)
-    await back(ran.session)
-    assert picture(repo) == edited, "where no checkpoint is left to go back to"
-    await back(ran.session)
-    assert picture(repo) == seen[0]
-
-
-async def test_a_redo_that_was_killed_goes_back_to_the_users_edits(git_repo: GitRepo):
-    repo = git_repo({"README": "hello\n"})
-    ran, _ = await worked(repo)
-    await back(ran.session)
-    (repo / "a.txt").write_text("mine\n")
-    edited = picture(repo)
-    await forth(ran.session, force=True)
-    path = find(ran.session)
-    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-
-    await back(ran.session)
-
-    assert picture(repo) == edited
 
 
 async def test_in_a_session(git_repo: GitRepo):

@@ -15,7 +15,7 @@ import pytest
 import torch
 from gguf import GGMLQuantizationType as Kind
 
-from engine import ChatRequest, Effort, Engine, Message, TextDelta, ThinkingDelta, ToolSpec, Usage
+from engine import Engine
 from engine.checkpoints import open_checkpoint
 from engine.errors import UnsupportedModel
 from engine.experts import convert
@@ -28,6 +28,7 @@ from engine.runtime import Runtime
 from engine.tokenizer import Tokenizer
 from tests.conftest import GitRepo
 from tests.engine import random_checkpoints as random
+from tests.engine.answering import answers_at_each_effort
 from tests.engine.random_gguf import SPECIAL, write_gguf
 from tests.engine.tiny_gguf import write_tiny_gguf
 
@@ -112,18 +113,9 @@ def test_special_tokens_come_from_the_file(exact: Path) -> None:
 
 
 async def test_the_engine_answers_from_the_file(mixed: Path) -> None:
-    tool = ToolSpec(name="read_file", description="", parameters={"type": "object"})
-    question = (Message(role="user", content="What is in a.py?"),)
     async with await Engine.open(str(mixed), keep_alive=0) as engine:
         assert engine.capabilities.effort == "native" and not engine.capabilities.images
-        for effort in Effort:
-            request = ChatRequest(
-                messages=question, tools=(tool,), effort=effort, max_tokens=8, thinking_budget=4
-            )
-            deltas = [delta async for delta in engine.chat(request)]
-            usage = deltas[-1]
-            assert isinstance(usage, Usage) and usage.generated
-            assert any(isinstance(delta, TextDelta | ThinkingDelta) for delta in deltas)
+        await answers_at_each_effort(engine)
 
 
 def test_ostro_run_takes_the_file(mixed: Path, git_repo: GitRepo) -> None:

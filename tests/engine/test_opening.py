@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine import ChatRequest, Effort, Engine, Message, TextDelta, ThinkingDelta, ToolSpec, Usage
+from engine import ChatRequest, Engine, Message, ToolSpec, Usage
 from engine.checkpoints import open_checkpoint
 from engine.errors import EngineError, ModelNotFound
 from engine.experts import PackedModel, convert
@@ -23,6 +23,7 @@ from engine.runtime import Runtime
 from engine.sentencepiece_file import models_in
 from engine.spm_tokenizer import SpmTokenizer
 from tests.engine import random_checkpoints as random
+from tests.engine.answering import answers_at_each_effort
 from tests.engine.hosted.tiny import COMMON
 from tests.engine.tekken_files import write_tekken
 from tests.engine.test_spm_tokenizer import V1, V3
@@ -80,23 +81,13 @@ def test_every_layout_gives_the_tokens_of_transformers(folder: Path, model: Any)
 
 
 async def test_the_engine_answers_from_a_folder(folder: Path) -> None:
-    tool = ToolSpec(name="read_file", description="", parameters={"type": "object"})
-    question = (Message(role="user", content="What is in a.py?"),)
     async with await Engine.open(str(folder), keep_alive=0) as engine:
         assert engine.capabilities.effort == "native" and engine.capabilities.images
-        for effort in Effort:
-            request = ChatRequest(
-                messages=question, tools=(tool,), effort=effort, max_tokens=8, thinking_budget=4
-            )
-            deltas = [delta async for delta in engine.chat(request)]
-            usage = deltas[-1]
-            assert isinstance(usage, Usage) and usage.generated
-            assert any(isinstance(delta, TextDelta | ThinkingDelta) for delta in deltas)
+        asked = await answers_at_each_effort(engine)
         # Both prefixes are kept: either effort goes on from its own.
-        for effort in Effort:
-            again = await engine.cost(ChatRequest(messages=question, tools=(tool,), effort=effort))
-            assert again.prefill <= 2
-        other = question[0].model_copy(update={"content": "And in b.py?"})
+        for request in asked:
+            assert (await engine.cost(request)).prefill <= 2
+        other = asked[0].messages[0].model_copy(update={"content": "And in b.py?"})
         assert (await engine.cost(ChatRequest(messages=(other,)))).prefill > 2
 
 

@@ -14,6 +14,7 @@ import pytest_asyncio
 
 from sandbox import NoSandbox, Sandbox
 from sandbox.inside.tree import Tree
+from sandbox.recorder.program import Recorder
 from sandbox.scratch import remove_tree
 
 from .mutants import Weaker
@@ -156,3 +157,17 @@ def direct(monkeypatch: pytest.MonkeyPatch) -> None:
 def web() -> Iterator[Origin]:
     with origin() as about:
         yield about
+
+
+@pytest.fixture
+def recorder(repo: Path, tmp_path: Path) -> Iterator[Recorder]:
+    git_dir, state = str(repo / ".git"), tmp_path / "state"
+    state.mkdir()
+    place = {
+        "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
+        "git_index": f"{git_dir}/index", "own_excludes": f"{git_dir}/info/exclude", "excludes": [],
+        "plain": git_dir, "binary": git_dir,
+    }  # fmt: skip
+    recorder = Recorder(place)
+    yield recorder
+    recorder.close()

@@ -18,7 +18,7 @@ from sandbox.recorder.walk import Walk
 from .breaking_out import root_only
 from .conftest import Opener, git, shell
 from .mutants import Weaker
-from .test_recorder_links import asked, recorder, swapping  # noqa: F401 (a fixture)
+from .recording import asked, swapping
 
 AUTHOR = Author("Ada Lovelace", "ada@example.org", "@1700000000 +0100")
 
@@ -35,9 +35,7 @@ async def test_a_commit_waits_for_no_pipe(repo: Path, box: Sandbox, name: str, m
 
 @pytest.mark.timeout(30)
 def test_a_pipe_made_while_a_tree_is_recorded(
-    repo: Path,
-    recorder: Recorder,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (repo / "folder").mkdir()
     (repo / "folder" / "file").write_text("")
@@ -48,9 +46,7 @@ def test_a_pipe_made_while_a_tree_is_recorded(
 
 @pytest.mark.timeout(30)
 def test_a_pipe_made_while_files_are_restored(
-    repo: Path,
-    recorder: Recorder,  # noqa: F811
-    monkeypatch: pytest.MonkeyPatch,
+    repo: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = asked(recorder, "record")["id"]
     (repo / ".gitignore").write_text("")

@@ -6,10 +6,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,22 +18,9 @@ from sandbox.recorder.restore import Restore
 from sandbox.recorder.walk import Walk
 
 from .mutants import without_and_with
+from .recording import asked, swapping
 
 SECRET = "never to be recorded, and longer than a chunk of nothing"
-
-
-@pytest.fixture
-def recorder(repo: Path, tmp_path: Path) -> Iterator[Recorder]:
-    git_dir, state = str(repo / ".git"), tmp_path / "state"
-    state.mkdir()
-    place = {
-        "root": str(repo), "store": str(state), "index": str(state), "git": ["git"], "git_dir": git_dir,
-        "git_index": f"{git_dir}/index", "own_excludes": f"{git_dir}/info/exclude", "excludes": [],
-        "plain": git_dir, "binary": git_dir,
-    }  # fmt: skip
-    recorder = Recorder(place)
-    yield recorder
-    recorder.close()
 
 
 @pytest.fixture
@@ -60,23 +46,6 @@ def outside(repo: Path, tmp_path: Path) -> Path:
     (repo / "folder").mkdir()
     (repo / "folder" / "file").write_text("the repository's")
     return folder
-
-
-def asked(recorder: Recorder, op: str, **more: Any) -> dict[str, Any]:
-    return recorder.answer({"op": op, "session": "one", "like": [], **more})[0]
-
-
-def swapping(swap: Callable[[], None], kind: type, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Swaps something, once, in the moment when this method is called, for what is to be swapped."""
-    method, left = getattr(kind, name), [swap]
-    wanted = {"_file": "file", "_below": "folder", "_ignored": "folder/"}.get(name)
-
-    def called(self: Any, *args: Any) -> Any:
-        if left and (wanted is None or args[1] == wanted):
-            left.pop()()
-        return method(self, *args)
-
-    monkeypatch.setattr(kind, name, called)
 
 
 def recorded(recorder: Recorder) -> str:
